@@ -1,3 +1,6 @@
 pub mod clock;
+pub mod content;
 pub mod error;
 pub mod model;
+pub mod registry;
+pub mod store;

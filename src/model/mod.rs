@@ -5,12 +5,14 @@ mod file;
 mod platform_id;
 mod purpose;
 mod secret;
+mod stream;
 
 pub use digest::Digest;
 pub use file::{ContentKind, FileObject, FileRecord, Origin, RemoteStatus, Replica, ReplicaStatus};
 pub use platform_id::{AccountId, PlatformId};
 pub use purpose::Purpose;
 pub use secret::Secret;
+pub use stream::ByteStream;
 
 use std::fmt;
 

@@ -1,0 +1,9 @@
+//! What happens to bytes before they leave: opened once, identified in one pass, streamed as often as needed.
+
+mod name;
+mod source;
+mod stream;
+
+pub use name::{check_name, tagged_name};
+pub use source::{source_changed, Fingerprint, Identity, OpenSource, Source, SourcePolicy};
+pub use stream::Progress;

@@ -1,0 +1,63 @@
+//! What we know: which content has which replica where, until when, and what was begun but not yet settled.
+//!
+//! The registry is the judge of "exactly once": a [`Claim`] is granted to one caller at a time, across tasks and
+//! processes, and only the holder of the current fence may settle it.
+
+mod files;
+mod intents;
+mod rows;
+mod sources;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::Result;
+use crate::model::{AccountId, Digest, PlatformId, Purpose};
+use crate::store::Store;
+
+pub use files::{FileFilter, Usage};
+pub use intents::{Claim, Intent, NewIntent, Settlement};
+
+/// Where a content shall be: the unit of "exactly once".
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Placement {
+    pub digest: Digest,
+    pub platform: PlatformId,
+    pub account: AccountId,
+    pub purpose: Purpose,
+}
+
+/// The registry; clones share it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    /// Names this process in claims.
+    owner: Arc<str>,
+}
+
+impl Registry {
+    /// Opens the registry file, or one in memory for `:memory:`. Blocking.
+    ///
+    /// # Errors
+    /// `Registry`, see [`Store::open`].
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let store = Store::open(path, clock.now())?;
+        let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
+        Ok(Registry { store, clock, owner })
+    }
+
+    pub fn close(&self) {
+        self.store.close();
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// A new row's id: time-ordered, so that rows of one moment lie together.
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

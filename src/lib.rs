@@ -3,4 +3,5 @@ pub mod content;
 pub mod error;
 pub mod model;
 pub mod registry;
+pub mod resilience;
 pub mod store;

@@ -1,0 +1,101 @@
+//! Questions: what do we know, what do platforms hold, what can they do.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{Connection, Manager};
+use crate::error::{ErrorKind, Result};
+use crate::model::{AccountId, FileObject, FileRecord, Operation, PlatformId, Purpose, Replica};
+use crate::platform::{Capabilities, ListQuery};
+use crate::registry::{FileFilter, Usage};
+
+/// A connected platform: what it can do, and what the registry says the account holds.
+#[derive(Debug, Serialize)]
+pub struct PlatformInfo<'m> {
+    pub platform: &'m PlatformId,
+    pub account: &'m AccountId,
+    /// Files and bytes with a live replica, as far as the registry knows.
+    pub files: u64,
+    pub bytes: u64,
+    pub capabilities: &'m Capabilities,
+}
+
+/// What a platform itself lists.
+#[derive(Debug, Serialize)]
+pub struct RemoteListing {
+    pub platform: PlatformId,
+    #[serde(flatten)]
+    pub file: FileObject,
+}
+
+impl Manager {
+    /// Files of the registry, newest first.
+    pub async fn list(&self, filter: FileFilter) -> Result<Vec<FileRecord>> {
+        self.registry.list(filter).await
+    }
+
+    /// One file of the registry, by digest, start of a digest, remote id or name.
+    pub async fn get(&self, reference: &str) -> Result<FileRecord> {
+        self.registry.resolve(reference).await
+    }
+
+    /// Local paths that held this file's bytes when last seen, newest first.
+    pub async fn sources(&self, reference: &str) -> Result<Vec<String>> {
+        let record = self.registry.resolve(reference).await?;
+        self.registry.source_paths(&record.digest).await
+    }
+
+    /// Everything `platform` lists, whether the registry knows it or not.
+    pub async fn list_remote(&self, platform: &PlatformId, within: Duration) -> Result<Vec<RemoteListing>> {
+        let connection = self.connection(platform)?;
+        let deadline = Instant::now() + within;
+        let files = connection
+            .resilience
+            .call(Operation::List, deadline, async || connection.platform.list(&ListQuery::default(), deadline).await)
+            .await?;
+        Ok(files.into_iter().map(|file| RemoteListing { platform: platform.clone(), file }).collect())
+    }
+
+    pub async fn platforms(&self) -> Result<Vec<PlatformInfo<'_>>> {
+        let mut infos = Vec::with_capacity(self.connections.len());
+        for (platform, connection) in &self.connections {
+            let account = connection.platform.account();
+            let Usage { files, bytes } = self.registry.usage(platform, account).await?;
+            let capabilities = connection.platform.capabilities();
+            infos.push(PlatformInfo { platform, account, files, bytes, capabilities });
+        }
+        Ok(infos)
+    }
+
+    /// Asks the platform whether a replica is still there; notes the answer. `false` when it is gone.
+    pub async fn verify(&self, replica: &Replica, within: Duration) -> Result<bool> {
+        let connection = self.connection(&replica.platform)?;
+        match self.remote(connection, &replica.remote_id, &replica.purpose, Instant::now() + within).await {
+            Ok(object) if object.status == crate::model::RemoteStatus::Deleted => self.note_gone(replica).await,
+            Ok(_) => self.registry.mark_verified(replica).await.map(|()| true),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.note_gone(replica).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn note_gone(&self, replica: &Replica) -> Result<bool> {
+        tracing::warn!(platform = %replica.platform, file = %replica.remote_id, "a file we placed is gone from its platform");
+        self.registry.mark_deleted(replica).await.map(|()| false)
+    }
+
+    /// The platform's own description of one file.
+    pub(super) async fn remote(
+        &self,
+        connection: &Connection,
+        id: &str,
+        purpose: &Purpose,
+        deadline: Instant,
+    ) -> Result<FileObject> {
+        connection
+            .resilience
+            .call(Operation::Get, deadline, async || connection.platform.get(id, Some(purpose), deadline).await)
+            .await
+    }
+}

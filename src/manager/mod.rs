@@ -1,0 +1,127 @@
+//! The jobs a user asks for, each a straight line.
+
+mod browse;
+mod delete;
+mod progress;
+mod read;
+mod reconcile;
+mod send;
+mod single_flight;
+mod upload;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::content::SourcePolicy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{PlatformId, Replica};
+use crate::platform::Platform;
+use crate::registry::Registry;
+use crate::resilience::Resilience;
+
+pub use browse::{PlatformInfo, RemoteListing};
+pub use progress::{Phase, Transfer, Transfers};
+pub use read::{Content, Download};
+pub use upload::UploadRequest;
+
+use single_flight::SingleFlight;
+
+/// One platform as this process is connected to it.
+pub struct Connection {
+    pub platform: Arc<dyn Platform>,
+    pub resilience: Resilience,
+    /// The purpose used when a call names none; `None` leaves it to the file's type.
+    pub purpose: Option<String>,
+    /// How long after its sending an upload without an answer may still turn up in a listing.
+    pub commit_horizon: Duration,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.platform.id())
+    }
+}
+
+/// How the manager goes about its jobs.
+#[derive(Clone, Debug)]
+pub struct ManagerOptions {
+    pub source: SourcePolicy,
+    /// Hash every file again, even an unchanged one.
+    pub paranoid: bool,
+    /// Put the content tag into remote names.
+    pub tag_names: bool,
+    /// Times the bytes of one upload may leave at most, when replies get lost.
+    pub upload_sends: u32,
+    /// Where uploads go that name no platform.
+    pub default_platforms: Vec<PlatformId>,
+}
+
+impl Default for ManagerOptions {
+    fn default() -> Self {
+        ManagerOptions {
+            source: SourcePolicy { root: None::<PathBuf>, memory_limit: 4 << 20 },
+            paranoid: false,
+            tag_names: true,
+            upload_sends: 2,
+            default_platforms: Vec::new(),
+        }
+    }
+}
+
+/// Everything a client can do.
+#[derive(Debug)]
+pub struct Manager {
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    options: ManagerOptions,
+    connections: BTreeMap<PlatformId, Connection>,
+    in_flight: SingleFlight,
+}
+
+impl Manager {
+    pub fn new(
+        registry: Registry,
+        clock: Arc<dyn Clock>,
+        options: ManagerOptions,
+        connections: impl IntoIterator<Item = Connection>,
+    ) -> Self {
+        let connections = connections.into_iter().map(|c| (c.platform.id().clone(), c)).collect();
+        Manager { registry, clock, options, connections, in_flight: SingleFlight::default() }
+    }
+
+    /// Finishes what is being written and closes the registry. Later calls fail.
+    pub fn close(&self) {
+        self.registry.close();
+    }
+
+    fn connection(&self, platform: &PlatformId) -> Result<&Connection> {
+        self.connections.get(platform).ok_or_else(|| {
+            let known: Vec<&str> = self.connections.keys().map(PlatformId::as_str).collect();
+            let error = Error::new(ErrorKind::Config, format!("no platform {platform:?} is connected"));
+            match known.as_slice() {
+                [] => error.with_hint("set MOONSHOT_API_KEY or ZAI_API_KEY, or name an `api_key_file` in the configuration"),
+                known => error.with_hint(format!("connected: {}; others need a key", known.join(", "))),
+            }
+        })
+    }
+
+    /// The replica a question is about: on the platform named, else the one that gives most back.
+    fn choose<'r>(&self, replicas: &'r [Replica], platform: Option<&PlatformId>, name: &str) -> Result<&'r Replica> {
+        use crate::model::ContentKind::{Bytes, ExtractedText, Opaque};
+        let now = self.clock.now();
+        let there = |r: &&Replica| r.is_live(now) && platform.is_none_or(|p| r.platform == *p);
+        let rank = |r: &&Replica| match r.content {
+            Bytes => 0,
+            ExtractedText => 1,
+            Opaque => 2,
+        };
+        replicas.iter().filter(there).min_by_key(rank).ok_or_else(|| {
+            let place = platform.map_or("any platform".to_owned(), ToString::to_string);
+            Error::new(ErrorKind::NotFound, format!("{name:?} is not on {place}")).with_hint("upload it there first")
+        })
+    }
+}

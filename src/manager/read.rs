@@ -1,0 +1,226 @@
+//! Read a file back, saying honestly what it is: the bytes, or only text that the platform made of them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
+
+use super::Manager;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{ContentKind, Digest, FileRecord, Operation, PlatformId, Replica};
+use crate::platform::RemoteContent;
+
+/// What a platform gave back.
+#[derive(Clone, Debug)]
+pub struct Content {
+    pub platform: PlatformId,
+    pub kind: ContentKind,
+    /// The platform's answer as it came: the file's bytes, or the wrapper around extracted text.
+    pub bytes: Bytes,
+    /// The extracted text, out of its wrapper.
+    pub text: Option<String>,
+}
+
+/// A finished download.
+#[derive(Clone, Debug, Serialize)]
+pub struct Download {
+    pub path: PathBuf,
+    pub platform: PlatformId,
+    pub kind: ContentKind,
+    /// Bytes written.
+    pub size: u64,
+    /// Digest of what was written.
+    pub digest: Digest,
+    /// Whether these are the very bytes that were uploaded.
+    pub is_original: bool,
+}
+
+impl Manager {
+    /// What `platform` (default: the one that gives most) returns for a file.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unsupported` where the platform gives nothing back for the file's purpose; `Integrity` when
+    /// bytes come back other than they were sent.
+    pub async fn content(&self, reference: &str, platform: Option<&PlatformId>, within: Duration) -> Result<Content> {
+        let deadline = Instant::now() + within;
+        let (record, replica) = self.located(reference, platform).await?;
+        let content = self.fetch(&record, &replica, deadline).await?;
+        if content.kind == ContentKind::Bytes {
+            check_digest(&record, &content)?;
+        }
+        Ok(content)
+    }
+
+    /// The text of a file: extracted by the platform (fetched once, then kept), or its bytes where they are text.
+    ///
+    /// # Errors
+    /// As [`content`](Self::content); `Unsupported` when there is no text in it.
+    pub async fn text(&self, reference: &str, platform: Option<&PlatformId>, within: Duration) -> Result<String> {
+        let deadline = Instant::now() + within;
+        let record = self.registry.resolve(reference).await?;
+        if let Some(text) = self.kept_text(&record, platform).await? {
+            return Ok(text);
+        }
+        let replica = self.choose(&record.replicas, platform, &record.name)?.clone();
+        let content = self.fetch(&record, &replica, deadline).await?;
+        let text = match content.text {
+            Some(text) => text,
+            None => String::from_utf8(content.bytes.to_vec()).map_err(|_| no_text(&record, &replica))?,
+        };
+        if content.kind == ContentKind::ExtractedText {
+            self.registry.keep_text(&record.digest, &replica.platform, self.epoch(&replica.platform)?, &text).await?;
+        }
+        Ok(text)
+    }
+
+    /// Writes what a platform returns to `to` (a file, or a directory to put it in under its own name).
+    ///
+    /// The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// As [`content`](Self::content); `InvalidRequest` when `to` cannot be written.
+    pub async fn download(&self, reference: &str, to: &Path, platform: Option<&PlatformId>, within: Duration) -> Result<Download> {
+        let deadline = Instant::now() + within;
+        let (record, replica) = self.located(reference, platform).await?;
+        let path = destination(to, &record, replica.content);
+        let remote = self.open_remote(&record, &replica, deadline).await?;
+        let kind = remote.kind;
+        let temporary = path.with_file_name(format!(".{}.{}", file_name(&path), uuid::Uuid::now_v7().simple()));
+        let written = match write_stream(remote, &temporary).await {
+            Ok(written) => written,
+            Err(error) => {
+                let _ = tokio::fs::remove_file(&temporary).await;
+                return Err(error);
+            }
+        };
+        let is_original = kind == ContentKind::Bytes && written.1 == record.digest;
+        if kind == ContentKind::Bytes && !is_original {
+            let _ = tokio::fs::remove_file(&temporary).await;
+            return Err(other_bytes(&record, &replica.platform));
+        }
+        if kind == ContentKind::ExtractedText {
+            tracing::warn!(name = %record.name, platform = %replica.platform, "this is text the platform extracted, not the file");
+        }
+        publish(&temporary, &path).await?;
+        Ok(Download { path, platform: replica.platform, kind, size: written.0, digest: written.1, is_original })
+    }
+
+    async fn located(&self, reference: &str, platform: Option<&PlatformId>) -> Result<(FileRecord, Replica)> {
+        let record = self.registry.resolve(reference).await?;
+        let replica = self.choose(&record.replicas, platform, &record.name)?.clone();
+        Ok((record, replica))
+    }
+
+    async fn kept_text(&self, record: &FileRecord, platform: Option<&PlatformId>) -> Result<Option<String>> {
+        for name in self.connections.keys().filter(|name| platform.is_none_or(|p| p == *name)) {
+            if let Some(text) = self.registry.extracted_text(&record.digest, name, self.epoch(name)?).await? {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+
+    fn epoch(&self, platform: &PlatformId) -> Result<&str> {
+        Ok(self.connection(platform)?.platform.capabilities().parser_epoch())
+    }
+
+    async fn fetch(&self, record: &FileRecord, replica: &Replica, deadline: Instant) -> Result<Content> {
+        let connection = self.connection(&replica.platform)?;
+        refuse_opaque(record, replica)?;
+        let content = connection
+            .resilience
+            .call(Operation::Content, deadline, async || {
+                connection.platform.content(&replica.remote_id, &replica.purpose, deadline).await?.collect().await
+            })
+            .await?;
+        Ok(Content { platform: replica.platform.clone(), kind: content.kind, bytes: content.bytes, text: content.text })
+    }
+
+    async fn open_remote(&self, record: &FileRecord, replica: &Replica, deadline: Instant) -> Result<RemoteContent> {
+        let connection = self.connection(&replica.platform)?;
+        refuse_opaque(record, replica)?;
+        connection
+            .resilience
+            .call(Operation::Content, deadline, async || {
+                connection.platform.content(&replica.remote_id, &replica.purpose, deadline).await
+            })
+            .await
+    }
+}
+
+fn refuse_opaque(record: &FileRecord, replica: &Replica) -> Result<()> {
+    if replica.content != ContentKind::Opaque {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("{} gives nothing back for {:?}, uploaded for {}", replica.platform, record.name, replica.purpose),
+    )
+    .with_hint("ask another platform, or upload it for a purpose whose content can be read"))
+}
+
+fn check_digest(record: &FileRecord, content: &Content) -> Result<()> {
+    match Digest(Sha256::digest(&content.bytes).into()) == record.digest {
+        true => Ok(()),
+        false => Err(other_bytes(record, &content.platform)),
+    }
+}
+
+fn other_bytes(record: &FileRecord, platform: &PlatformId) -> Error {
+    Error::new(ErrorKind::Integrity, format!("{platform} returned other bytes for {:?} than were uploaded", record.name))
+        .with_hint("platforms may normalise batch files; take the file from where it came from")
+}
+
+fn no_text(record: &FileRecord, replica: &Replica) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{} holds {:?} as bytes that are not UTF-8 text", replica.platform, record.name))
+        .with_hint("use `content` or `download`")
+}
+
+/// Extracted text must not look like the file itself.
+fn destination(to: &Path, record: &FileRecord, kind: ContentKind) -> PathBuf {
+    if !to.is_dir() {
+        return to.to_owned();
+    }
+    match kind {
+        ContentKind::ExtractedText => to.join(format!("{}.extracted.json", record.name)),
+        _ => to.join(&record.name),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+async fn write_stream(mut remote: RemoteContent, path: &Path) -> Result<(u64, Digest)> {
+    let cannot = |error: std::io::Error| cannot_write(path, error);
+    let mut file = tokio::fs::OpenOptions::new().write(true).create_new(true).open(path).await.map_err(cannot)?;
+    let (mut size, mut hasher) = (0, Sha256::new());
+    while let Some(piece) = remote.stream.next().await {
+        let piece = piece?;
+        size += piece.len() as u64;
+        hasher.update(&piece);
+        file.write_all(&piece).await.map_err(cannot)?;
+    }
+    file.flush().await.map_err(cannot)?;
+    file.sync_all().await.map_err(cannot)?;
+    Ok((size, Digest(hasher.finalize().into())))
+}
+
+/// Rename, then sync the directory: after a power cut the file is there whole or not at all.
+async fn publish(temporary: &Path, path: &Path) -> Result<()> {
+    tokio::fs::rename(temporary, path).await.map_err(|error| cannot_write(path, error))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = tokio::fs::File::open(parent).await.map_err(|error| cannot_write(path, error))?;
+    directory.sync_all().await.map_err(|error| cannot_write(path, error))
+}
+
+fn cannot_write(path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("{:?} cannot be written: {error}", path.display()))
+        .with_hint("check that the directory exists and this user may write to it")
+        .with_source(error)
+}

@@ -1,0 +1,315 @@
+//! One file to one platform: claim it, send it, settle it.
+//!
+//! No platform takes an idempotency key, so an upload whose reply was lost is never simply repeated: the
+//! platform is searched for it first (`reconcile`).
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Manager;
+use super::progress::{Phase, Tracker};
+use super::upload::{Prepared, Target};
+use crate::content::Progress;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::model::{FileObject, FileRecord, Operation, Origin, RemoteStatus, Replica};
+use crate::platform::Upload;
+use crate::registry::{Claim, Intent, Registry, Settlement};
+
+/// Pauses between two looks at someone else's claim.
+const CLAIM_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(250);
+
+/// Pauses between two looks at a file that is still being processed.
+const READY_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(5);
+
+/// How long a status word that nobody documents is taken for "not yet".
+const UNKNOWN_STATUS_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the platform now has, and how we know.
+struct Stored {
+    object: FileObject,
+    origin: Origin,
+}
+
+impl Manager {
+    pub(super) async fn place(
+        &self,
+        file: &Prepared,
+        target: &Target<'_>,
+        known: Option<&FileRecord>,
+        tracker: &Tracker,
+        deadline: Instant,
+    ) -> Result<Replica> {
+        if let Some(replica) = self.already_there(target, known, &file.source.name) {
+            return Ok(replica);
+        }
+        let _turn = self.in_flight.turn(&target.intent.placement).await;
+        let intent = match self.claim(target, deadline).await? {
+            Claimed::AlreadyThere(replica) => return Ok(replica),
+            Claimed::Ours(intent) => intent,
+        };
+        let mut claim = HeldClaim { registry: &self.registry, intent: &intent, progress: &tracker.progress, size: file.identity.size, open: true };
+        let outcome = tokio::select! {
+            outcome = self.deliver(file, target, &intent, tracker, deadline) => outcome,
+            lost = self.keep(&intent) => Err(lost),
+        };
+        claim.open = false;
+        match outcome {
+            Ok(stored) => self.settle(target, &intent, stored, deadline).await,
+            Err(error) if error.is_ambiguous() => {
+                self.registry.abandon(&intent, true);
+                Err(error)
+            }
+            Err(error) => {
+                if error.kind() != ErrorKind::Conflict {
+                    self.registry.fail(&intent, &error).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The commonest case: nothing to do and nothing to write.
+    fn already_there(&self, target: &Target<'_>, known: Option<&FileRecord>, name: &str) -> Option<Replica> {
+        let placement = &target.intent.placement;
+        let now = self.clock.now();
+        let known = known.filter(|record| record.name == name)?;
+        let same = |r: &&Replica| {
+            (&r.platform, &r.account, &r.purpose) == (&placement.platform, &placement.account, &placement.purpose)
+        };
+        known.replicas.iter().find(|r| same(r) && r.is_live(now)).cloned()
+    }
+
+    async fn claim(&self, target: &Target<'_>, deadline: Instant) -> Result<Claimed> {
+        let mut pause = *CLAIM_POLL.start();
+        loop {
+            match self.registry.intend(target.intent.clone()).await? {
+                Claim::AlreadyThere(replica) => return Ok(Claimed::AlreadyThere(*replica)),
+                Claim::Ours(intent) => return Ok(Claimed::Ours(intent)),
+                Claim::Held if Instant::now() + pause >= deadline => return Err(still_held(target)),
+                Claim::Held => sleep(pause).await,
+            }
+            pause = (pause * 2).min(*CLAIM_POLL.end());
+        }
+    }
+
+    /// Keeps the claim alive; ends only when it is lost.
+    async fn keep(&self, intent: &Intent) -> Error {
+        loop {
+            sleep(crate::registry::LEASE / 3).await;
+            if let Err(error) = self.registry.renew(intent).await {
+                return error;
+            }
+        }
+    }
+
+    /// Sends until the file is there for certain, or certainly not.
+    async fn deliver(
+        &self,
+        file: &Prepared,
+        target: &Target<'_>,
+        intent: &Intent,
+        tracker: &Tracker,
+        deadline: Instant,
+    ) -> Result<Stored> {
+        // An earlier holder's bytes may have arrived: an unanswered sending of its own, as it were.
+        let mut unanswered = intent.is_takeover.then_some(intent.last_sent_at);
+        let mut sends = 0;
+        let outcome = target
+            .connection
+            .resilience
+            .repeat(deadline, |_| true, async |_| {
+                if let Some(sent_at) = unanswered {
+                    tracker.enter(Phase::Reconciling);
+                    if let Some(object) = self.find_orphan(target, intent, sent_at, tracker, deadline).await? {
+                        return Ok(Stored { object, origin: Origin::Adopted });
+                    }
+                    unanswered = None;
+                }
+                if sends >= self.options.upload_sends.max(1) {
+                    return Err(sends_used_up(target, sends));
+                }
+                let _permit = target.connection.resilience.admit(Operation::Upload, deadline).await?;
+                let sent_at = if sends == 0 && !intent.is_takeover { self.clock.now() } else { self.registry.sending(intent).await? };
+                tracker.enter(Phase::Sending);
+                match self.send_once(file, target, intent, &tracker.progress, deadline).await {
+                    Ok(object) => Ok(Stored { object, origin: Origin::Sent }),
+                    Err(error) => {
+                        if error.is_ambiguous() {
+                            unanswered = Some(sent_at);
+                            sends += 1;
+                        }
+                        Err(error)
+                    }
+                }
+            })
+            .await;
+        let stored = match outcome {
+            Err(error) if unanswered.is_some() => self.last_look(target, intent, unanswered, tracker, deadline, error).await?,
+            outcome => outcome?,
+        };
+        self.await_ready(target, stored, deadline).await
+    }
+
+    /// Attempts are used up but the last one may have arrived: look once more before saying so.
+    async fn last_look(
+        &self,
+        target: &Target<'_>,
+        intent: &Intent,
+        unanswered: Option<crate::clock::Timestamp>,
+        tracker: &Tracker,
+        deadline: Instant,
+        error: Error,
+    ) -> Result<Stored> {
+        let sent_at = unanswered.unwrap_or(intent.last_sent_at);
+        tracker.enter(Phase::Reconciling);
+        match self.find_orphan(target, intent, sent_at, tracker, deadline).await {
+            Ok(Some(object)) => Ok(Stored { object, origin: Origin::Adopted }),
+            Ok(None) => Err(error.with_delivery(crate::error::Delivery::NotStored)),
+            Err(_) => Err(outcome_unknown(target, error)),
+        }
+    }
+
+    async fn send_once(
+        &self,
+        file: &Prepared,
+        target: &Target<'_>,
+        intent: &Intent,
+        progress: &Progress,
+        deadline: Instant,
+    ) -> Result<FileObject> {
+        let uploaded = target
+            .connection
+            .platform
+            .upload(Upload {
+                name: intent.remote_name.clone(),
+                purpose: intent.placement.purpose.clone(),
+                mime: file.identity.mime.clone(),
+                length: file.identity.size,
+                body: file.source.stream(file.identity.digest, progress.clone()),
+                deadline,
+            })
+            .await?;
+        match uploaded.object.size {
+            Some(size) if size != file.identity.size => self.undo_damaged(target, &uploaded.object, file.identity.size, deadline).await,
+            _ => Ok(uploaded.object),
+        }
+    }
+
+    /// The platform says it stored another number of bytes than were sent: such a copy is worth nothing.
+    async fn undo_damaged(&self, target: &Target<'_>, object: &FileObject, sent: u64, deadline: Instant) -> Result<FileObject> {
+        self.remove(target.connection, &object.id, deadline).await?;
+        let stored = object.size.unwrap_or_default();
+        let platform = target.connection.platform.id();
+        Err(Error::new(ErrorKind::Integrity, format!("{platform} stored {stored} bytes of the {sent} sent; that copy was removed"))
+            .with_hint("call upload again")
+            .with_retry(Retry::Once, None))
+    }
+
+    /// Waits while the platform processes the file.
+    async fn await_ready(&self, target: &Target<'_>, mut stored: Stored, deadline: Instant) -> Result<Stored> {
+        let begun = Instant::now();
+        let mut pause = *READY_POLL.start();
+        loop {
+            match &stored.object.status {
+                RemoteStatus::Ready | RemoteStatus::Unstated => return Ok(stored),
+                RemoteStatus::Failed | RemoteStatus::Deleted => return self.undo_rejected(target, stored, deadline).await,
+                RemoteStatus::Unknown(word) if begun.elapsed() > UNKNOWN_STATUS_PATIENCE => {
+                    tracing::warn!(platform = %target.connection.platform.id(), status = %word, "unknown status word; taking the file as usable");
+                    return Ok(stored);
+                }
+                // Stored and bound, but not ready in time: the record is true, and says when it was verified.
+                _ if Instant::now() + pause >= deadline => return Ok(stored),
+                _ => sleep(pause).await,
+            }
+            pause = (pause * 2).min(*READY_POLL.end());
+            stored.object = self.remote(target.connection, &stored.object.id, &target.intent.placement.purpose, deadline).await?;
+        }
+    }
+
+    async fn undo_rejected(&self, target: &Target<'_>, stored: Stored, deadline: Instant) -> Result<Stored> {
+        self.remove(target.connection, &stored.object.id, deadline).await?;
+        let why = stored.object.status_details.unwrap_or_else(|| stored.object.status.to_string());
+        let platform = target.connection.platform.id();
+        Err(Error::new(ErrorKind::ContentRejected, format!("{platform} could not process {:?}: {why}", target.intent.name))
+            .with_hint("check that the file opens and has text in it, or use another purpose"))
+    }
+
+    async fn settle(&self, target: &Target<'_>, intent: &Intent, stored: Stored, deadline: Instant) -> Result<Replica> {
+        let object = stored.object;
+        let created_at = object.created_at.unwrap_or_else(|| self.clock.now());
+        let settlement = Settlement {
+            remote_id: object.id.clone(),
+            remote_name: object.name.clone().unwrap_or_else(|| intent.remote_name.clone()),
+            content: target.content,
+            created_at,
+            expires_at: object.expires_at.or_else(|| target.retention.map(|age| created_at.plus(age))),
+            raw: object.raw,
+            origin: stored.origin,
+        };
+        match self.registry.settle(intent, &target.intent, settlement).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => self.yield_to_winner(target, &object.id, error, deadline).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Someone took our claim over while we were sending: theirs stands, and ours, if another copy, goes.
+    async fn yield_to_winner(&self, target: &Target<'_>, ours: &str, error: Error, deadline: Instant) -> Result<Replica> {
+        let winner = self.registry.live_replica(&target.intent.placement).await?;
+        if winner.as_ref().is_none_or(|winner| winner.remote_id != ours) {
+            self.remove(target.connection, ours, deadline).await?;
+        }
+        winner.ok_or(error)
+    }
+}
+
+enum Claimed {
+    AlreadyThere(Replica),
+    Ours(Intent),
+}
+
+/// Gives the claim back when the call is cancelled.
+struct HeldClaim<'c> {
+    registry: &'c Registry,
+    intent: &'c Intent,
+    progress: &'c Progress,
+    size: u64,
+    open: bool,
+}
+
+impl Drop for HeldClaim<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            // A body that never left whole cannot have been stored.
+            let may_be_stored = self.intent.is_takeover || self.progress.sent() >= self.size;
+            self.registry.abandon(self.intent, may_be_stored);
+        }
+    }
+}
+
+fn still_held(target: &Target<'_>) -> Error {
+    let platform = target.connection.platform.id();
+    Error::new(ErrorKind::TimedOut, format!("another caller is still uploading {:?} to {platform}", target.intent.name))
+        .with_hint("call upload again, or allow more time")
+}
+
+fn sends_used_up(target: &Target<'_>, sends: u32) -> Error {
+    let platform = target.connection.platform.id();
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("{platform} lost its reply to {:?} {sends} times and stored none of them", target.intent.name),
+    )
+    .with_hint("call upload again later")
+}
+
+fn outcome_unknown(target: &Target<'_>, cause: Error) -> Error {
+    let platform = target.connection.platform.id();
+    Error::new(
+        ErrorKind::OutcomeUnknown,
+        format!("{platform} may or may not have stored {:?}: {}", target.intent.name, cause.message()),
+    )
+    .with_hint("call upload again: it looks for the file on the platform before it sends anything")
+    .with_delivery(crate::error::Delivery::Unknown)
+    .with_attempts(cause.attempts().to_vec())
+    .with_source(cause)
+}

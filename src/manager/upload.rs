@@ -1,0 +1,202 @@
+//! Put a file on platforms, exactly once each.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::progress::{Phase, Transfers};
+use super::{Connection, Manager};
+use crate::content::{Identity, OpenSource, Source, tagged_name};
+use crate::error::{Error, ErrorKind, Partial, Result};
+use crate::model::{ContentKind, FileRecord, Origin, PlatformId, Purpose, Replica};
+use crate::registry::{NewIntent, Placement};
+
+/// What to upload, and where to.
+#[derive(Clone, Debug)]
+pub struct UploadRequest {
+    pub source: Source,
+    /// The name platforms show; default: the path's last part.
+    pub name: Option<String>,
+    /// Empty: the configured default platforms.
+    pub to: Vec<PlatformId>,
+    /// Any accepted spelling; default: by the file's type.
+    pub purpose: Option<String>,
+    /// Hash the file even if it has not changed since it was last hashed.
+    pub paranoid: bool,
+    /// For everything: queues, retries and transfer.
+    pub deadline: Duration,
+}
+
+/// The file, checked and identified.
+pub(super) struct Prepared {
+    pub(super) source: OpenSource,
+    pub(super) identity: Identity,
+}
+
+/// One platform to put it on.
+pub(super) struct Target<'m> {
+    pub(super) connection: &'m Connection,
+    pub(super) intent: NewIntent,
+    pub(super) content: ContentKind,
+    /// The largest age the platform lets a file reach.
+    pub(super) retention: Option<Duration>,
+}
+
+impl Manager {
+    /// Uploads one file; platforms that have it already are not sent anything.
+    ///
+    /// # Errors
+    /// The platform's own error when it was the only target (or all failed alike); `PartialUpload` when some
+    /// took it. Bad input is refused before a byte is sent.
+    pub async fn upload(&self, request: UploadRequest, transfers: &Transfers) -> Result<FileRecord> {
+        let deadline = Instant::now() + request.deadline;
+        match self.upload_once(&request, transfers, deadline).await {
+            // Nothing was stored under the old digest: look at the file again, once.
+            Err(error) if error.kind() == ErrorKind::SourceChanged => {
+                tracing::info!(error = %error.message(), "planning the upload again");
+                self.upload_once(&request, transfers, deadline).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn upload_once(&self, request: &UploadRequest, transfers: &Transfers, deadline: Instant) -> Result<FileRecord> {
+        let platforms = self.wanted(&request.to)?;
+        let file = self.prepare(request).await?;
+        let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
+        transfers.clear();
+        let known = self.registry.find(&file.identity.digest).await?;
+        let placing = targets.iter().map(|target| {
+            let tracker = transfers.track(&target.intent.placement.platform, &file.source.name, file.identity.size);
+            let known = known.as_ref();
+            async move {
+                let outcome = self.place(&file, target, known, &tracker, deadline).await;
+                tracker.enter(match &outcome {
+                    Ok(replica) if replica.origin == Origin::AlreadyThere => Phase::AlreadyThere,
+                    Ok(_) => Phase::Sent,
+                    Err(_) => Phase::Failed,
+                });
+                (target.intent.placement.platform.clone(), outcome)
+            }
+        });
+        let outcomes = join_all(placing).await;
+        conclude(&file, known, outcomes, self.clock.now())
+    }
+
+    fn wanted(&self, to: &[PlatformId]) -> Result<Vec<PlatformId>> {
+        let named = if to.is_empty() { &self.options.default_platforms } else { to };
+        let mut platforms: Vec<PlatformId> = Vec::with_capacity(named.len());
+        for platform in named {
+            if !platforms.contains(platform) {
+                platforms.push(platform.clone());
+            }
+        }
+        if platforms.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidRequest, "no platform was named")
+                .with_hint("pass `to`, e.g. to=\"moonshot\", or set `default_platforms`"));
+        }
+        Ok(platforms)
+    }
+
+    /// Opens the source and learns its digest, reading it only if it is new or has changed.
+    pub(super) async fn prepare(&self, request: &UploadRequest) -> Result<Prepared> {
+        let (source, name, policy) = (request.source.clone(), request.name.clone(), self.options.source.clone());
+        let source = blocking(move || OpenSource::open(&source, name.as_deref(), &policy)).await?;
+        if let Some(fingerprint) = source.fingerprint.filter(|_| !(request.paranoid || self.options.paranoid)) {
+            if let Some(identity) = self.registry.recall_source(fingerprint).await? {
+                return Ok(Prepared { source, identity });
+            }
+        }
+        self.identify(source).await
+    }
+
+    async fn identify(&self, mut source: OpenSource) -> Result<Prepared> {
+        blocking(move || {
+            let identity = source.identify()?;
+            Ok(Prepared { source, identity })
+        })
+        .await
+    }
+
+    fn target(&self, platform: &PlatformId, file: &Prepared, request: &UploadRequest) -> Result<Target<'_>> {
+        let connection = self.connection(platform)?;
+        let capabilities = connection.platform.capabilities();
+        let Prepared { source, identity } = file;
+        let purpose = request.purpose.as_deref().or(connection.purpose.as_deref());
+        let rule = capabilities.purpose(purpose, &source.name, &identity.mime)?;
+        capabilities.check(rule, &source.name, identity.size, &identity.mime)?;
+        let placement = Placement {
+            digest: identity.digest,
+            platform: platform.clone(),
+            account: connection.platform.account().clone(),
+            purpose: Purpose::new(&rule.wire),
+        };
+        let remote_name = match self.options.tag_names {
+            true => tagged_name(&source.name, &identity.digest),
+            false => source.name.clone(),
+        };
+        let now = self.clock.now();
+        let settled = source.fingerprint.filter(|fingerprint| fingerprint.is_settled(now));
+        let path = source.path.as_ref().and_then(|path| path.to_str()).map(str::to_owned);
+        Ok(Target {
+            connection,
+            content: rule.content,
+            retention: capabilities.retention(),
+            intent: NewIntent {
+                placement,
+                name: source.name.clone(),
+                remote_name,
+                size: identity.size,
+                mime: identity.mime.clone(),
+                source: settled.zip(path),
+            },
+        })
+    }
+}
+
+/// Turns each target's outcome into the one answer of the call.
+fn conclude(
+    file: &Prepared,
+    known: Option<FileRecord>,
+    outcomes: Vec<(PlatformId, Result<Replica>)>,
+    now: crate::clock::Timestamp,
+) -> Result<FileRecord> {
+    let mut record = known.unwrap_or_else(|| FileRecord {
+        digest: file.identity.digest,
+        name: file.source.name.clone(),
+        size: file.identity.size,
+        mime: file.identity.mime.clone(),
+        created_at: now,
+        replicas: Vec::new(),
+    });
+    let (mut failures, mut placed) = (Vec::new(), 0);
+    for (platform, outcome) in outcomes {
+        match outcome {
+            Ok(replica) => {
+                placed += 1;
+                record.replicas.retain(|r| (&r.platform, &r.account, &r.purpose) != (&replica.platform, &replica.account, &replica.purpose));
+                record.replicas.push(replica);
+            }
+            Err(error) => failures.push((platform, error)),
+        }
+    }
+    record.replicas.retain(|replica| replica.is_live(now));
+    let changed = failures.iter().position(|(_, error)| error.kind() == ErrorKind::SourceChanged);
+    match (failures.len(), placed) {
+        (0, _) => Ok(record),
+        (1, 0) => Err(failures.remove(0).1),
+        _ => match changed {
+            // The file is another one now; what the others were given is still a true copy of what it was.
+            Some(index) => Err(failures.swap_remove(index).1),
+            None => Err(Error::partial(Partial { record, failures })),
+        },
+    }
+}
+
+/// Runs file work off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the client was closed while it read a file")))
+}

@@ -1,0 +1,228 @@
+//! The client as Python holds it: one method per verb, each one line of translation.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::{Value, json};
+
+use super::convert::{Answer, to_py, value};
+use super::errors::raise;
+use super::pending::Pending;
+use crate::clock::Timestamp;
+use crate::config::{Config, Sources};
+use crate::connect::connect;
+use crate::content::Source;
+use crate::error::{Error, ErrorKind};
+use crate::manager::{Manager, Transfers, UploadRequest};
+use crate::model::{Digest, PlatformId, Replica};
+use crate::registry::FileFilter;
+
+/// A commented configuration file with every setting.
+#[pyfunction]
+pub(super) fn config_example() -> String {
+    Config::example()
+}
+
+#[pyclass(frozen, module = "exai_files._core")]
+pub(super) struct Client {
+    manager: Arc<Manager>,
+    config: Config,
+    deadline: Duration,
+}
+
+type Answered<T> = std::result::Result<T, Error>;
+
+fn platform_ids(names: &[String]) -> Answered<Vec<PlatformId>> {
+    names.iter().map(|name| PlatformId::new(name)).collect()
+}
+
+fn platform_id(name: Option<&str>) -> Answered<Option<PlatformId>> {
+    name.map(PlatformId::new).transpose()
+}
+
+/// Turns a bad argument into the error that awaiting the call gives, so that both faces raise at one place.
+fn pending<F>(work: Answered<F>) -> Pending
+where
+    F: Future<Output = Answered<Answer>> + Send + 'static,
+{
+    Pending::new(async move { work?.await })
+}
+
+impl Client {
+    fn within(&self, seconds: Option<f64>) -> Answered<Duration> {
+        let Some(seconds) = seconds else { return Ok(self.deadline) };
+        Duration::try_from_secs_f64(seconds).ok().filter(|within| !within.is_zero()).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidRequest, format!("a timeout of {seconds} s is not possible"))
+                .with_hint("give a positive number of seconds, or a timedelta")
+        })
+    }
+}
+
+#[pymethods]
+impl Client {
+    /// Reads the configuration and opens the registry.
+    #[new]
+    #[pyo3(signature = (config_file, environment, overrides_json))]
+    fn new(
+        py: Python<'_>,
+        config_file: Option<PathBuf>,
+        environment: std::collections::BTreeMap<String, String>,
+        overrides_json: &str,
+    ) -> PyResult<Self> {
+        let opened = py.detach(|| {
+            let overrides: Value = serde_json::from_str(overrides_json).map_err(|error| {
+                Error::new(ErrorKind::Config, "the settings given in the call are not JSON").with_source(error)
+            })?;
+            let config = Config::load(Sources { file: config_file, env: environment, overrides })?;
+            let manager = connect(&config)?;
+            Ok((config, manager))
+        });
+        let (config, manager) = opened.map_err(|error| raise(py, &error))?;
+        Ok(Client { manager: Arc::new(manager), deadline: config.deadline, config })
+    }
+
+    /// Every setting with its value (secrets withheld) and where it came from.
+    fn settings(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let settings = value(&self.config.settings()).map_err(|error| raise(py, &error))?;
+        to_py(py, &settings)
+    }
+
+    #[pyo3(signature = (*, path, data, name, to, purpose, paranoid, timeout, transfers))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
+    fn upload(
+        &self,
+        path: Option<PathBuf>,
+        data: Option<Vec<u8>>,
+        name: Option<String>,
+        to: Vec<String>,
+        purpose: Option<String>,
+        paranoid: bool,
+        timeout: Option<f64>,
+        transfers: &TransferList,
+    ) -> Pending {
+        let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
+        let request = self.within(timeout).and_then(|deadline| {
+            let source = match (path, data) {
+                (Some(path), _) => Source::Path(path),
+                (None, data) => Source::Bytes(data.unwrap_or_default().into()),
+            };
+            Ok(UploadRequest { source, name, to: platform_ids(&to)?, purpose, paranoid, deadline })
+        });
+        pending(request.map(|request| async move { Answer::of(&manager.upload(request, &transfers).await?) }))
+    }
+
+    #[pyo3(signature = (*, platform, name, created_after, after, limit))]
+    fn list(
+        &self,
+        platform: Option<&str>,
+        name: Option<String>,
+        created_after: Option<i64>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Pending {
+        let manager = self.manager.clone();
+        let filter = platform_id(platform).and_then(|platform| {
+            let after = after.map(str::parse::<Digest>).transpose()?;
+            Ok(FileFilter { platform, name, created_after: created_after.map(Timestamp), after, limit })
+        });
+        pending(filter.map(|filter| async move { Answer::of(&manager.list(filter).await?) }))
+    }
+
+    fn list_remote(&self, platform: &str, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        pending(asked.map(|(platform, within)| async move { Answer::of(&manager.list_remote(&platform, within).await?) }))
+    }
+
+    fn get(&self, reference: String) -> Pending {
+        let manager = self.manager.clone();
+        Pending::new(async move { Answer::of(&manager.get(&reference).await?) })
+    }
+
+    fn verify(&self, reference: String, platform: &str, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        pending(asked.map(|(platform, within)| async move {
+            let record = manager.get(&reference).await?;
+            let mut live = Vec::new();
+            for replica in record.replicas.iter().filter(|replica| replica.platform == platform) {
+                if manager.verify(replica, within).await? {
+                    live.push(replica);
+                }
+            }
+            Answer::of::<Vec<&Replica>>(&live)
+        }))
+    }
+
+    fn sources(&self, reference: String) -> Pending {
+        let manager = self.manager.clone();
+        Pending::new(async move { Answer::of(&manager.sources(&reference).await?) })
+    }
+
+    fn content(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        pending(asked.map(|(platform, within)| async move {
+            let content = manager.content(&reference, platform.as_ref(), within).await?;
+            let data = json!({"platform": content.platform, "kind": content.kind, "text": content.text});
+            Ok(Answer::Content { data, bytes: content.bytes })
+        }))
+    }
+
+    fn text(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        pending(asked.map(|(platform, within)| async move {
+            Ok(Answer::Data(Value::String(manager.text(&reference, platform.as_ref(), within).await?)))
+        }))
+    }
+
+    fn download(&self, reference: String, to: PathBuf, platform: Option<&str>, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        pending(asked.map(|(platform, within)| async move {
+            Answer::of(&manager.download(&reference, &to, platform.as_ref(), within).await?)
+        }))
+    }
+
+    fn delete(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        pending(asked.map(|(platform, within)| async move {
+            Answer::of(&manager.delete(&reference, platform.as_ref(), within).await?)
+        }))
+    }
+
+    fn platforms(&self) -> Pending {
+        let manager = self.manager.clone();
+        Pending::new(async move { Answer::of(&manager.platforms().await?) })
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.manager.close());
+    }
+}
+
+/// How far an upload has come; made before the call, read while it runs.
+#[pyclass(frozen, module = "exai_files._core", name = "Transfers")]
+pub(super) struct TransferList(Transfers);
+
+#[pymethods]
+impl TransferList {
+    #[new]
+    fn new() -> Self {
+        TransferList(Transfers::default())
+    }
+
+    /// One dictionary per target: platform, name, sent, total (bytes), phase.
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let describe = |transfer: crate::manager::Transfer| {
+            let data = value(&transfer).map_err(|error| raise(py, &error))?;
+            Ok(to_py(py, &data)?.cast_bound::<PyDict>(py)?.clone())
+        };
+        self.0.snapshot().into_iter().map(describe).collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! The Python border, and the only folder that knows Python: nothing here but translation.
+//!
+//! Every operation is written once and returned as a [`Pending`](pending::Pending), which Python awaits or waits
+//! for; records cross as plain dictionaries, which the typed front (`python/exai_files`) turns into dataclasses.
+
+mod client;
+mod convert;
+mod errors;
+mod pending;
+mod runtime;
+#[cfg(feature = "simulator")]
+mod simulator;
+
+use pyo3::prelude::*;
+
+#[pymodule(name = "_core", gil_used = true)]
+fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    crate::transport::install_crypto();
+    runtime::forward_logs(module.py())?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("__all__", ["Client", "Pending", "Simulator", "Transfers", "config_example", "error_kinds", "reset_logging", "shutdown"])?;
+    module.add_class::<client::Client>()?;
+    module.add_class::<client::TransferList>()?;
+    module.add_class::<pending::Pending>()?;
+    #[cfg(feature = "simulator")]
+    module.add_class::<simulator::Simulator>()?;
+    module.add_function(wrap_pyfunction!(client::config_example, module)?)?;
+    module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::reset_logging, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::shutdown, module)?)?;
+    let at_exit = module.py().import("atexit")?;
+    at_exit.call_method1("register", (module.getattr("shutdown")?,))?;
+    Ok(())
+}

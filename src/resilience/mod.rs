@@ -1,0 +1,145 @@
+//! How a remote call is made survivable: pace, then the request, then (only where it is safe) again.
+//!
+//! The only place that retries; the HTTP client and the platforms never do. One [`Resilience`] per platform and
+//! account, so that one platform's bad day stays its own.
+
+mod rate_limiter;
+mod retry;
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Operation;
+
+pub use rate_limiter::{Rate, RateLimiter};
+pub use retry::RetryPolicy;
+
+/// What may be asked of one account.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Requests of every kind.
+    pub requests: Option<Rate>,
+    /// Uploads alone, on top of `requests`.
+    pub uploads: Option<Rate>,
+    /// Requests in flight.
+    pub concurrency: usize,
+}
+
+/// Leave to send one request; dropping it gives its place to the next.
+#[derive(Debug)]
+pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+#[derive(Debug)]
+pub struct Resilience {
+    /// Names the platform in errors.
+    label: String,
+    retry: RetryPolicy,
+    requests: RateLimiter,
+    uploads: RateLimiter,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Resilience {
+    pub fn new(label: impl Into<String>, retry: RetryPolicy, limits: &Limits) -> Self {
+        Resilience {
+            label: label.into(),
+            retry,
+            requests: RateLimiter::new(limits.requests),
+            uploads: RateLimiter::new(limits.uploads),
+            in_flight: Arc::new(Semaphore::new(limits.concurrency.max(1))),
+        }
+    }
+
+    /// Sends until it works, until repeating cannot help, or until the deadline.
+    ///
+    /// # Errors
+    /// The last attempt's error, with one line per earlier attempt; a local `RateLimited` when the account's
+    /// pace leaves no room before the deadline.
+    pub async fn call<T>(
+        &self,
+        operation: Operation,
+        deadline: Instant,
+        mut send: impl AsyncFnMut() -> Result<T>,
+    ) -> Result<T> {
+        self.repeat(deadline, |error| error.is_retryable(operation), async |_| {
+            let _permit = self.admit(operation, deadline).await?;
+            send().await
+        })
+        .await
+    }
+
+    /// Runs `attempt(1)`, `attempt(2)` … with full-jitter pauses while `again` says so.
+    ///
+    /// For callers whose attempts are more than one request; they [`admit`](Self::admit) each one themselves.
+    pub async fn repeat<T>(
+        &self,
+        deadline: Instant,
+        again: impl Fn(&Error) -> bool,
+        mut attempt: impl AsyncFnMut(u32) -> Result<T>,
+    ) -> Result<T> {
+        let mut history = Vec::new();
+        for number in 1.. {
+            let error = match attempt(number).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            self.heed(&error);
+            history.push(error.message().to_owned());
+            let pause = self.retry.pause(number, &error).filter(|_| again(&error));
+            match pause {
+                Some(pause) if Instant::now() + pause < deadline => {
+                    tracing::info!(platform = %self.label, attempt = number, ?pause, error = %error.message(), "retrying");
+                    sleep(pause).await;
+                }
+                _ => return Err(error.with_attempts(history)),
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Waits for this request's turn.
+    ///
+    /// # Errors
+    /// `RateLimited` at once when no turn can come before the deadline; `TimedOut` when too many requests are in
+    /// flight until then.
+    pub async fn admit(&self, operation: Operation, deadline: Instant) -> Result<Permit> {
+        let in_flight = self.in_flight.clone();
+        let permit = match timeout_at(deadline, in_flight.acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            _ => return Err(self.still_queued()),
+        };
+        let mut turn = self.requests.reserve(deadline).map_err(|wait| self.too_fast(wait))?;
+        if operation == Operation::Upload {
+            turn = turn.max(self.uploads.reserve(deadline).map_err(|wait| self.too_fast(wait))?);
+        }
+        if turn > Instant::now() {
+            tracing::info!(platform = %self.label, wait = ?(turn - Instant::now()), "waiting for the account's pace");
+            sleep_until(turn).await;
+        }
+        Ok(Permit(permit))
+    }
+
+    /// A platform that says "slow down" says it to all requests of the account.
+    fn heed(&self, error: &Error) {
+        if let (ErrorKind::RateLimited, Some(wait)) = (error.kind(), error.retry_after()) {
+            self.requests.pause_until(Instant::now() + wait);
+        }
+    }
+
+    fn too_fast(&self, wait: std::time::Duration) -> Error {
+        Error::new(
+            ErrorKind::RateLimited,
+            format!("{} has no turn left before the deadline: the next comes in {:.1} s", self.label, wait.as_secs_f64()),
+        )
+        .with_hint("allow more time, or set the account's real `tier` or `requests_per_minute`")
+        .with_retry(crate::error::Retry::Never, Some(wait))
+    }
+
+    fn still_queued(&self) -> Error {
+        Error::new(ErrorKind::TimedOut, format!("{} had no room for this request before the deadline", self.label))
+            .with_hint("allow more time, or raise the platform's `concurrency`")
+    }
+}

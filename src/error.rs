@@ -93,7 +93,9 @@ pub enum Retry {
 pub enum Delivery {
     /// Not a byte of the body left, or the platform said no: nothing was stored.
     NotStored,
-    /// The platform may have stored it: asking twice would store it twice.
+    /// The platform answered with a failure of its own: it may have stored it, but will not do so later.
+    Doubtful,
+    /// No answer: the platform may have stored it, or may do so yet.
     Unknown,
 }
 
@@ -266,7 +268,11 @@ impl Error {
 
     /// Whether the request may have taken effect although it failed.
     pub fn is_ambiguous(&self) -> bool {
-        self.0.delivery == Delivery::Unknown
+        self.0.delivery != Delivery::NotStored
+    }
+
+    pub fn delivery(&self) -> Delivery {
+        self.0.delivery
     }
 
     /// What the circuit breaker counts as a failure of the platform.

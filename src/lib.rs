@@ -1,7 +1,11 @@
 pub mod clock;
 pub mod content;
+pub mod credentials;
 pub mod error;
+pub mod manager;
 pub mod model;
+pub mod platform;
 pub mod registry;
 pub mod resilience;
 pub mod store;
+pub mod transport;

@@ -41,12 +41,6 @@ impl Manager {
         self.registry.resolve(reference).await
     }
 
-    /// Local paths that held this file's bytes when last seen, newest first.
-    pub async fn sources(&self, reference: &str) -> Result<Vec<String>> {
-        let record = self.registry.resolve(reference).await?;
-        self.registry.source_paths(&record.digest).await
-    }
-
     /// Everything `platform` lists, whether the registry knows it or not.
     pub async fn list_remote(&self, platform: &PlatformId, within: Duration) -> Result<Vec<RemoteListing>> {
         let connection = self.connection(platform)?;
@@ -70,7 +64,7 @@ impl Manager {
     }
 
     /// Asks the platform whether a replica is still there; notes the answer. `false` when it is gone.
-    pub async fn verify(&self, replica: &Replica, within: Duration) -> Result<bool> {
+    pub(super) async fn verify(&self, replica: &Replica, within: Duration) -> Result<bool> {
         let connection = self.connection(&replica.platform)?;
         match self.remote(connection, &replica.remote_id, &replica.purpose, Instant::now() + within).await {
             Ok(object) if object.status == crate::model::RemoteStatus::Deleted => self.note_gone(replica).await,

@@ -2,6 +2,7 @@
 
 mod browse;
 mod delete;
+mod ensure;
 mod progress;
 mod read;
 mod reconcile;
@@ -24,6 +25,7 @@ use crate::registry::Registry;
 use crate::resilience::Resilience;
 
 pub use browse::{PlatformInfo, RemoteListing};
+pub use ensure::EnsureRequest;
 pub use progress::{Phase, Transfer, Transfers};
 pub use read::{Content, Download};
 pub use upload::UploadRequest;

@@ -9,9 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Manager;
-use super::progress::Tracker;
+use super::send::Unanswered;
 use super::upload::Target;
-use crate::clock::Timestamp;
 use crate::content::tagged_name;
 use crate::error::{Delivery, Error, ErrorKind, Result, Retry};
 use crate::model::{FileObject, Operation};
@@ -25,7 +24,7 @@ const LOOKS: [f64; 3] = [0.0, 0.3, 1.0];
 const CREATED_SLACK: Duration = Duration::from_secs(2);
 
 impl Manager {
-    /// The file that an unanswered sending at `sent_at` left on the platform, if it left one.
+    /// The file that an unanswered sending left on the platform, if it left one.
     ///
     /// # Errors
     /// The listing's error, or `TimedOut` before the horizon has passed: then nobody knows yet.
@@ -33,13 +32,11 @@ impl Manager {
         &self,
         target: &Target<'_>,
         intent: &Intent,
-        sent_at: Timestamp,
-        tracker: &Tracker,
+        sending: Unanswered,
         deadline: Instant,
     ) -> Result<Option<FileObject>> {
-        // A body that never left whole cannot be stored later; only another process's is unknown to us.
-        let left_whole = intent.is_takeover || tracker.progress.sent() >= intent.size;
-        let horizon = if left_whole { target.connection.commit_horizon } else { Duration::ZERO };
+        let sent_at = sending.sent_at;
+        let horizon = if sending.may_come_late { target.connection.commit_horizon } else { Duration::ZERO };
         for part in LOOKS {
             let pause = sent_at.plus(horizon.mul_f64(part)).since(self.clock.now());
             if Instant::now() + pause >= deadline {

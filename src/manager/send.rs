@@ -11,7 +11,8 @@ use super::Manager;
 use super::progress::{Phase, Tracker};
 use super::upload::{Prepared, Target};
 use crate::content::Progress;
-use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::clock::Timestamp;
+use crate::error::{Delivery, Error, ErrorKind, Result, Retry};
 use crate::model::{FileObject, FileRecord, Operation, Origin, RemoteStatus, Replica};
 use crate::platform::Upload;
 use crate::registry::{Claim, Intent, Registry, Settlement};
@@ -29,6 +30,14 @@ const UNKNOWN_STATUS_PATIENCE: Duration = Duration::from_secs(20);
 struct Stored {
     object: FileObject,
     origin: Origin,
+}
+
+/// A sending that nobody confirmed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unanswered {
+    pub(super) sent_at: Timestamp,
+    /// Whether the platform may still store it: not once it has answered, even with a failure.
+    pub(super) may_come_late: bool,
 }
 
 impl Manager {
@@ -113,15 +122,15 @@ impl Manager {
         deadline: Instant,
     ) -> Result<Stored> {
         // An earlier holder's bytes may have arrived: an unanswered sending of its own, as it were.
-        let mut unanswered = intent.is_takeover.then_some(intent.last_sent_at);
+        let mut unanswered = intent.is_takeover.then_some(Unanswered { sent_at: intent.last_sent_at, may_come_late: true });
         let mut sends = 0;
         let outcome = target
             .connection
             .resilience
             .repeat(deadline, |_| true, async |_| {
-                if let Some(sent_at) = unanswered {
+                if let Some(sending) = unanswered {
                     tracker.enter(Phase::Reconciling);
-                    if let Some(object) = self.find_orphan(target, intent, sent_at, tracker, deadline).await? {
+                    if let Some(object) = self.find_orphan(target, intent, sending, deadline).await? {
                         return Ok(Stored { object, origin: Origin::Adopted });
                     }
                     unanswered = None;
@@ -136,7 +145,7 @@ impl Manager {
                     Ok(object) => Ok(Stored { object, origin: Origin::Sent }),
                     Err(error) => {
                         if error.is_ambiguous() {
-                            unanswered = Some(sent_at);
+                            unanswered = Some(Unanswered { sent_at, may_come_late: error.delivery() == Delivery::Unknown });
                             sends += 1;
                         }
                         Err(error)
@@ -144,9 +153,12 @@ impl Manager {
                 }
             })
             .await;
-        let stored = match outcome {
-            Err(error) if unanswered.is_some() => self.last_look(target, intent, unanswered, tracker, deadline, error).await?,
-            outcome => outcome?,
+        let stored = match (outcome, unanswered) {
+            (Err(error), Some(sending)) => {
+                tracker.enter(Phase::Reconciling);
+                self.last_look(target, intent, sending, deadline, error).await?
+            }
+            (outcome, _) => outcome?,
         };
         self.await_ready(target, stored, deadline).await
     }
@@ -156,16 +168,13 @@ impl Manager {
         &self,
         target: &Target<'_>,
         intent: &Intent,
-        unanswered: Option<crate::clock::Timestamp>,
-        tracker: &Tracker,
+        sending: Unanswered,
         deadline: Instant,
         error: Error,
     ) -> Result<Stored> {
-        let sent_at = unanswered.unwrap_or(intent.last_sent_at);
-        tracker.enter(Phase::Reconciling);
-        match self.find_orphan(target, intent, sent_at, tracker, deadline).await {
+        match self.find_orphan(target, intent, sending, deadline).await {
             Ok(Some(object)) => Ok(Stored { object, origin: Origin::Adopted }),
-            Ok(None) => Err(error.with_delivery(crate::error::Delivery::NotStored)),
+            Ok(None) => Err(error.with_delivery(Delivery::NotStored)),
             Err(_) => Err(outcome_unknown(target, error)),
         }
     }
@@ -178,7 +187,7 @@ impl Manager {
         progress: &Progress,
         deadline: Instant,
     ) -> Result<FileObject> {
-        let uploaded = target
+        let object = target
             .connection
             .platform
             .upload(Upload {
@@ -190,9 +199,9 @@ impl Manager {
                 deadline,
             })
             .await?;
-        match uploaded.object.size {
-            Some(size) if size != file.identity.size => self.undo_damaged(target, &uploaded.object, file.identity.size, deadline).await,
-            _ => Ok(uploaded.object),
+        match object.size {
+            Some(size) if size != file.identity.size => self.undo_damaged(target, &object, file.identity.size, deadline).await,
+            _ => Ok(object),
         }
     }
 
@@ -309,7 +318,7 @@ fn outcome_unknown(target: &Target<'_>, cause: Error) -> Error {
         format!("{platform} may or may not have stored {:?}: {}", target.intent.name, cause.message()),
     )
     .with_hint("call upload again: it looks for the file on the platform before it sends anything")
-    .with_delivery(crate::error::Delivery::Unknown)
+    .with_delivery(Delivery::Unknown)
     .with_attempts(cause.attempts().to_vec())
     .with_source(cause)
 }

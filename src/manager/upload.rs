@@ -69,9 +69,9 @@ impl Manager {
         let known = self.registry.find(&file.identity.digest).await?;
         let placing = targets.iter().map(|target| {
             let tracker = transfers.track(&target.intent.placement.platform, &file.source.name, file.identity.size);
-            let known = known.as_ref();
+            let (file, known) = (&file, known.as_ref());
             async move {
-                let outcome = self.place(&file, target, known, &tracker, deadline).await;
+                let outcome = self.place(file, target, known, &tracker, deadline).await;
                 tracker.enter(match &outcome {
                     Ok(replica) if replica.origin == Origin::AlreadyThere => Phase::AlreadyThere,
                     Ok(_) => Phase::Sent,

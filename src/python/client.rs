@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
 use serde_json::{Value, json};
 
@@ -16,8 +18,8 @@ use crate::config::{Config, Sources};
 use crate::connect::connect;
 use crate::content::Source;
 use crate::error::{Error, ErrorKind};
-use crate::manager::{Manager, Transfers, UploadRequest};
-use crate::model::{Digest, PlatformId, Replica};
+use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
+use crate::model::{Digest, PlatformId};
 use crate::registry::FileFilter;
 
 /// A commented configuration file with every setting.
@@ -95,7 +97,7 @@ impl Client {
     fn upload(
         &self,
         path: Option<PathBuf>,
-        data: Option<Vec<u8>>,
+        data: Option<PyBackedBytes>,
         name: Option<String>,
         to: Vec<String>,
         purpose: Option<String>,
@@ -107,7 +109,8 @@ impl Client {
         let request = self.within(timeout).and_then(|deadline| {
             let source = match (path, data) {
                 (Some(path), _) => Source::Path(path),
-                (None, data) => Source::Bytes(data.unwrap_or_default().into()),
+                (None, Some(data)) => Source::Bytes(Bytes::from_owner(data)),
+                (None, None) => Source::Bytes(Bytes::new()),
             };
             Ok(UploadRequest { source, name, to: platform_ids(&to)?, purpose, paranoid, deadline })
         });
@@ -142,24 +145,22 @@ impl Client {
         Pending::new(async move { Answer::of(&manager.get(&reference).await?) })
     }
 
-    fn verify(&self, reference: String, platform: &str, timeout: Option<f64>) -> Pending {
-        let manager = self.manager.clone();
-        let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
-        pending(asked.map(|(platform, within)| async move {
-            let record = manager.get(&reference).await?;
-            let mut live = Vec::new();
-            for replica in record.replicas.iter().filter(|replica| replica.platform == platform) {
-                if manager.verify(replica, within).await? {
-                    live.push(replica);
-                }
-            }
-            Answer::of::<Vec<&Replica>>(&live)
-        }))
-    }
-
-    fn sources(&self, reference: String) -> Pending {
-        let manager = self.manager.clone();
-        Pending::new(async move { Answer::of(&manager.sources(&reference).await?) })
+    #[pyo3(signature = (reference, *, platform, purpose, max_age, timeout, transfers))]
+    fn ensure(
+        &self,
+        reference: String,
+        platform: &str,
+        purpose: Option<String>,
+        max_age: f64,
+        timeout: Option<f64>,
+        transfers: &TransferList,
+    ) -> Pending {
+        let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
+        let request = PlatformId::new(platform).and_then(|platform| {
+            let max_age = Duration::try_from_secs_f64(max_age.max(0.0)).unwrap_or(Duration::MAX);
+            Ok(EnsureRequest { platform, purpose, max_age, deadline: self.within(timeout)? })
+        });
+        pending(request.map(|request| async move { Answer::of(&manager.ensure(&reference, request, &transfers).await?) }))
     }
 
     fn content(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {

@@ -17,7 +17,7 @@ use crate::model::{AccountId, Digest, PlatformId, Purpose};
 use crate::store::Store;
 
 pub use files::{FileFilter, Usage};
-pub use intents::{Claim, Intent, NewIntent, Settlement};
+pub use intents::{Claim, Intent, LEASE, NewIntent, Settlement};
 
 /// Where a content shall be: the unit of "exactly once".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

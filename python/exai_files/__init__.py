@@ -1,0 +1,52 @@
+"""Hand it a file once, and each AI platform you name has it, exactly once, for as long as you said.
+
+    import exai_files
+
+    with exai_files.Client() as files:
+        paper = files.upload("paper.pdf", to=["moonshot", "zai"])
+        print(files.text(paper, platform="moonshot"))
+
+`Client` waits and `AsyncClient` awaits; `Simulator` runs both platforms on this machine, without a key. Errors are
+drawn as a tree in `exai_files.errors`; the shell has the same verbs as `exai-files`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from exai_files._core import __version__
+from exai_files.client import AsyncClient, Client
+from exai_files.errors import *  # noqa: F403
+from exai_files.errors import __all__ as _errors
+from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, Transfer
+
+if TYPE_CHECKING:
+    from exai_files.simulator import Simulator
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Content",
+    "Download",
+    "FileRecord",
+    "PlatformInfo",
+    "RemoteFile",
+    "Replica",
+    "Setting",
+    "Simulator",
+    "Transfer",
+    "__version__",
+    *_errors,
+]
+
+logging.getLogger("exai_files").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> object:
+    """Loads what few programs need when it is first asked for."""
+    if name == "Simulator":
+        from exai_files.simulator import Simulator
+
+        return Simulator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

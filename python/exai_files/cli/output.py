@@ -1,0 +1,119 @@
+"""What the commands print: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from exai_files import errors
+from exai_files.records import FileRecord, Replica
+
+SCHEMA = 1
+"""Version of the `--json` objects."""
+
+EXIT_CODES: dict[type[BaseException], int] = {
+    errors.PartialUploadError: 3,
+    errors.NotFoundError: 4,
+    errors.SourceNotFoundError: 4,
+    errors.RateLimitError: 5,
+    errors.PlatformUnavailableError: 5,
+    errors.PlatformTimeoutError: 5,
+    errors.OutcomeUnknownError: 5,
+    errors.AuthenticationError: 6,
+    errors.PermissionDeniedError: 6,
+    errors.BillingError: 7,
+    errors.ContentRejectedError: 7,
+    errors.FileTooLargeError: 7,
+    errors.UnsupportedError: 7,
+    errors.QuotaExceededError: 8,
+    errors.IntegrityError: 12,
+    errors.ConfigError: 2,
+    errors.ConflictError: 2,
+    errors.InvalidRequestError: 2,
+    errors.Error: 1,
+}
+"""Documented exit codes (see `exai-files --help`); the first class that fits counts."""
+
+
+def exit_code(error: BaseException) -> int:
+    return next((code for cls, code in EXIT_CODES.items() if isinstance(error, cls)), 1)
+
+
+def complain(error: errors.Error) -> None:
+    """One sentence to stderr."""
+    where = f"{error.platform}: " if error.platform and error.platform not in error.message else ""
+    click.echo(f"exai-files: {where}{error}", err=True)
+    if isinstance(error, errors.PartialUploadError):
+        for platform, failure in error.failures.items():
+            click.echo(f"  {platform}: {failure}", err=True)
+
+
+def plain(value: object) -> object:
+    """A record as plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [plain(item) for item in value]
+    return value
+
+
+def print_json(value: object) -> None:
+    """One object, one line."""
+    data = plain(value)
+    fields = data if isinstance(data, dict) else {"value": data}
+    click.echo(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=False))
+
+
+def size(count: int) -> str:
+    """A number of bytes for people, in powers of ten: `48.2 kB`."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def short(digest: str) -> str:
+    """Enough of a digest to name a file by."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
+    """Columns padded to their widest cell; wide (Chinese) characters count for two."""
+    if not rows:
+        return
+    cells = [header, *rows] if sys.stdout.isatty() else list(rows)
+    widths = [max(_width(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        padded = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(padded).rstrip())
+
+
+def _width(text: str) -> int:
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def place(replica: Replica) -> str:
+    """`moonshot ✓` for what this call sent, `moonshot =` for what was there, `moonshot ↺` for what it adopted."""
+    sign = {"sent": "✓", "already-there": "=", "adopted": "↺"}[replica.origin]
+    return f"{replica.platform} {sign}"
+
+
+def print_uploaded(record: FileRecord) -> None:
+    places = "  ".join(place(replica) for replica in record.replicas)
+    click.echo(f"{short(record.digest)}  {record.name}  {size(record.size)}  {places}")

@@ -1,0 +1,689 @@
+"""`Client` and `AsyncClient`: the same verbs, waited for or awaited.
+
+Each verb is described once, in `_Calls`, as a call of the Rust core and what to make of its answer; the two clients
+only differ in how they come by that answer. The waiting happens in Rust, so `Client` works inside a running event
+loop (Jupyter) too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import IO, Any, Generic, TypeVar, Union
+
+from exai_files import _core
+from exai_files.errors import InvalidRequestError
+from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, Transfer
+
+__all__ = ["AsyncClient", "Client", "FileReference", "Seconds", "Source"]
+
+T = TypeVar("T")
+
+Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes]]
+"""What can be uploaded: a path, the bytes themselves, or an open binary file."""
+
+FileReference = Union[str, FileRecord, Replica]
+"""Which file: a record or replica, a digest or at least six characters of one, a remote id, or an exact name."""
+
+Seconds = Union[float, timedelta]
+"""A duration."""
+
+Progress = Callable[[Transfer], object]
+"""Called in the caller's own thread (or task) about twenty times a second, for each transfer that moved."""
+
+_PAGE = 200
+_SPOOL_BYTES = 4 << 20
+_TICK = 0.05
+
+
+def _seconds(duration: Seconds | None) -> float | None:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def _reference(file: FileReference) -> str:
+    if isinstance(file, FileRecord):
+        return file.digest
+    if isinstance(file, Replica):
+        return file.remote_id
+    if isinstance(file, str):
+        return file
+    raise InvalidRequestError(
+        f"{type(file).__name__} does not name a file",
+        hint="pass a FileRecord, a Replica, a digest, a remote id or a name",
+    )
+
+
+def _names(platforms: str | Sequence[str] | None) -> list[str]:
+    if platforms is None:
+        return []
+    return [platforms] if isinstance(platforms, str) else list(platforms)
+
+
+@contextlib.contextmanager
+def _readable(source: Source, name: str | None) -> Iterator[dict[str, Any]]:
+    """The source as the core takes it: a path, or bytes with a name."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        yield {"path": None, "data": bytes(source), "name": name}
+    elif isinstance(source, (str, os.PathLike)):
+        yield {"path": Path(source), "data": None, "name": name}
+    elif hasattr(source, "read"):
+        with _spooled(source) as readable:
+            yield {**readable, "name": name or _name_of(source)}
+    else:
+        raise InvalidRequestError(
+            f"{type(source).__name__} cannot be uploaded", hint="pass a path, bytes or a file opened in binary mode"
+        )
+
+
+@contextlib.contextmanager
+def _spooled(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """A stream can be read once, but sending may take two attempts: keep it, on disk when it is large."""
+    head = file.read(_SPOOL_BYTES + 1)
+    if not isinstance(head, bytes):
+        raise InvalidRequestError("the file is opened in text mode", hint='open it in binary mode: open(path, "rb")')
+    if len(head) <= _SPOOL_BYTES:
+        yield {"path": None, "data": head}
+        return
+    with tempfile.NamedTemporaryFile(prefix="exai-files-") as spool:
+        spool.write(head)
+        while piece := file.read(_SPOOL_BYTES):
+            spool.write(piece)
+        spool.flush()
+        yield {"path": Path(spool.name), "data": None}
+
+
+def _name_of(file: IO[bytes]) -> str | None:
+    name = getattr(file, "name", None)
+    return Path(name).name if isinstance(name, str) else None
+
+
+class _Reporter:
+    """Tells a progress callback what has moved since it was last told."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.transfers = _core.Transfers()
+        self._progress = progress
+        self._told: list[Transfer] = []
+
+    def tick(self) -> None:
+        if self._progress is None:
+            return
+        now = [Transfer(**transfer) for transfer in self.transfers.snapshot()]
+        before = self._told + [None] * len(now)  # type: ignore[operator]
+        self._told = now
+        for transfer, earlier in zip(now, before, strict=False):
+            if transfer != earlier:
+                self._progress(transfer)
+
+    @property
+    def wanted(self) -> bool:
+        return self._progress is not None
+
+
+@dataclass
+class _Call(Generic[T]):
+    """One operation of the core, and what to make of its answer."""
+
+    pending: _core.Pending
+    make: Callable[[Any], T]
+    reporter: _Reporter | None = None
+
+    def wait(self) -> T:
+        reporter = self.reporter
+        if reporter is None or not reporter.wanted:
+            return self.make(self.pending.wait())
+        try:
+            return self.make(self.pending.wait(reporter.tick))
+        finally:
+            reporter.tick()
+
+    async def run(self) -> T:
+        reporter = self.reporter
+        if reporter is None or not reporter.wanted:
+            return self.make(await self.pending)
+        ticking = asyncio.ensure_future(_tick_forever(reporter))
+        try:
+            answer = await _with_ticks(self.pending, ticking)
+        finally:
+            ticking.cancel()
+            reporter.tick()
+        return self.make(answer)
+
+
+async def _tick_forever(reporter: _Reporter) -> None:
+    while True:
+        await asyncio.sleep(_TICK)
+        reporter.tick()
+
+
+async def _with_ticks(pending: Awaitable[T], ticking: asyncio.Future[None]) -> T:
+    """The call's answer; a progress callback that raises cancels the call."""
+    working = asyncio.ensure_future(_await(pending))
+    try:
+        await asyncio.wait({working, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            ticking.result()
+        return await working
+    finally:
+        working.cancel()
+
+
+async def _await(pending: Awaitable[T]) -> T:
+    return await pending
+
+
+class _Calls:
+    """Every verb, once."""
+
+    def __init__(
+        self,
+        *,
+        config_file: str | os.PathLike[str] | None = None,
+        registry: str | os.PathLike[str] | None = None,
+        platforms: Mapping[str, Mapping[str, Any]] | None = None,
+        timeout: Seconds | None = None,
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        overrides: dict[str, Any] = json.loads(json.dumps(dict(settings or {}), default=str))
+        if registry is not None:
+            overrides.setdefault("registry", {})["path"] = os.fspath(registry)
+        for name, values in (platforms or {}).items():
+            overrides.setdefault("platforms", {}).setdefault(name, {}).update(values)
+        if timeout is not None:
+            overrides["deadline"] = _seconds(timeout)
+        self.core = _core.Client(
+            None if config_file is None else Path(config_file),
+            dict(os.environ if environment is None else environment),
+            json.dumps(overrides),
+        )
+
+    def upload(
+        self,
+        readable: Mapping[str, Any],
+        to: str | Sequence[str] | None,
+        purpose: str | None,
+        paranoid: bool,
+        timeout: Seconds | None,
+        progress: Progress | None,
+    ) -> _Call[FileRecord]:
+        reporter = _Reporter(progress)
+        pending = self.core.upload(
+            **readable,
+            to=_names(to),
+            purpose=purpose,
+            paranoid=paranoid,
+            timeout=_seconds(timeout),
+            transfers=reporter.transfers,
+        )
+        return _Call(pending, FileRecord._from_core, reporter)
+
+    def ensure(
+        self,
+        file: FileReference,
+        platform: str,
+        purpose: str | None,
+        max_age: Seconds,
+        timeout: Seconds | None,
+        progress: Progress | None,
+    ) -> _Call[Replica]:
+        reporter = _Reporter(progress)
+        pending = self.core.ensure(
+            _reference(file),
+            platform=platform,
+            purpose=purpose,
+            max_age=_seconds(max_age) or 0.0,
+            timeout=_seconds(timeout),
+            transfers=reporter.transfers,
+        )
+        return _Call(pending, Replica._from_core, reporter)
+
+    def page(
+        self, platform: str | None, name: str | None, newer_than: Seconds | datetime | None, after: str | None
+    ) -> _Call[list[FileRecord]]:
+        pending = self.core.list(
+            platform=platform, name=name, created_after=_micros(newer_than), after=after, limit=_PAGE
+        )
+        return _Call(pending, lambda rows: list(map(FileRecord._from_core, rows)))
+
+    def list_remote(self, platform: str, timeout: Seconds | None) -> _Call[list[RemoteFile]]:
+        pending = self.core.list_remote(platform, _seconds(timeout))
+        return _Call(pending, lambda rows: list(map(RemoteFile._from_core, rows)))
+
+    def get(self, file: FileReference) -> _Call[FileRecord]:
+        return _Call(self.core.get(_reference(file)), FileRecord._from_core)
+
+    def content(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> _Call[Content]:
+        pending = self.core.content(_reference(file), _place(file, platform), _seconds(timeout))
+        return _Call(pending, lambda answer: Content(**answer[0], data=answer[1]))
+
+    def text(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> _Call[str]:
+        return _Call(self.core.text(_reference(file), _place(file, platform), _seconds(timeout)), str)
+
+    def download(
+        self, file: FileReference, to: str | os.PathLike[str], platform: str | None, timeout: Seconds | None
+    ) -> _Call[Download]:
+        pending = self.core.download(_reference(file), Path(to), _place(file, platform), _seconds(timeout))
+        return _Call(pending, Download._from_core)
+
+    def delete(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> _Call[FileRecord]:
+        pending = self.core.delete(_reference(file), _place(file, platform), _seconds(timeout))
+        return _Call(pending, FileRecord._from_core)
+
+    def platforms(self) -> _Call[list[PlatformInfo]]:
+        return _Call(self.core.platforms(), lambda rows: [PlatformInfo(**row) for row in rows])
+
+    def settings(self) -> list[Setting]:
+        return [Setting(**setting) for setting in self.core.settings()]
+
+
+def _place(file: FileReference, platform: str | None) -> str | None:
+    """A replica says itself where it is."""
+    return file.platform if platform is None and isinstance(file, Replica) else platform
+
+
+def _micros(newer_than: Seconds | datetime | None) -> int | None:
+    if newer_than is None:
+        return None
+    if isinstance(newer_than, datetime):
+        moment = newer_than
+    else:
+        moment = datetime.now(timezone.utc) - timedelta(seconds=_seconds(newer_than) or 0.0)
+    return int(moment.timestamp() * 1_000_000)
+
+
+class Client:
+    """Files on AI platforms, for code that waits.
+
+    Keys come from `MOONSHOT_API_KEY` (or `KIMI_API_KEY`), `ZAI_API_KEY` (or `GLM_API_KEY`) and `ZHIPUAI_API_KEY`; the
+    registry is a file in the user's data directory. A client is thread-safe; `with` is for prompt closing.
+
+    Args:
+        config_file: Configuration file. Default: `EXAI_FILES_CONFIG`, `./exai-files.toml`, then the user's.
+        registry: Registry file, or ":memory:".
+        platforms: Settings by platform, e.g. `{"moonshot": {"api_key": key, "tier": 1}}`.
+        timeout: Default deadline of each call, in seconds or as timedelta: queues, retries and transfer together.
+        settings: Any other settings, nested as in the configuration file.
+        environment: Read instead of `os.environ`.
+
+    Raises:
+        ConfigError: With every fault of the configuration at once, each with its origin.
+        RegistryError: The registry cannot be opened.
+
+    Example:
+        >>> with exai_files.Simulator() as simulator, simulator.client() as files:
+        ...     record = files.upload(b"hello", name="hello.txt", to="moonshot")
+        ...     record.size
+        5
+    """
+
+    def __init__(
+        self,
+        *,
+        config_file: str | os.PathLike[str] | None = None,
+        registry: str | os.PathLike[str] | None = None,
+        platforms: Mapping[str, Mapping[str, Any]] | None = None,
+        timeout: Seconds | None = None,
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._calls = _Calls(
+            config_file=config_file,
+            registry=registry,
+            platforms=platforms,
+            timeout=timeout,
+            settings=settings,
+            environment=environment,
+        )
+
+    def upload(
+        self,
+        source: Source,
+        *,
+        to: str | Sequence[str] | None = None,
+        name: str | None = None,
+        purpose: str | None = None,
+        paranoid: bool = False,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> FileRecord:
+        """Put one file on one or more platforms, exactly once each.
+
+        Bytes that a platform already holds for this purpose are not sent again (same SHA-256).
+
+        Args:
+            source: A path, the bytes themselves, or an open binary file.
+            to: One platform or several, e.g. "moonshot" or ["moonshot", "zai"]. Default: `default_platforms`.
+            name: File name the platforms show. Default: the path's last part; needed for bytes.
+            purpose: What the platform will do with it, in any accepted spelling. Default: by the file's type.
+            paranoid: Hash the file even if it has not changed since it was last hashed.
+            timeout: Deadline of the whole call, in seconds or as timedelta.
+            progress: Called with each `Transfer` that moved.
+
+        Returns:
+            The record, with one live replica for each platform in `to`; `replica.origin` says whether this call
+            sent the bytes.
+
+        Raises:
+            InvalidRequestError: The file, its name or the purpose will not do. Nothing was sent.
+            FileTooLargeError: The platform's limit (bytes) is `.limit`. Nothing was sent.
+            PartialUploadError: Some platforms took it; see `.record` and `.failures`.
+            PlatformError: The only platform refused or failed.
+
+        Example:
+            >>> files.upload("paper.pdf", to=["moonshot", "zai"]).size
+            48213
+        """
+        with _readable(source, name) as readable:
+            return self._calls.upload(readable, to, purpose, paranoid, timeout, progress).wait()
+
+    def ensure(
+        self,
+        file: FileReference | Source,
+        *,
+        platform: str,
+        purpose: str | None = None,
+        max_age: Seconds = 3600.0,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> Replica:
+        """A live copy of a file on one platform: the known one, or a new one.
+
+        Args:
+            file: A record, replica or digest; or a path (`pathlib.Path`), bytes or file object as for `upload`.
+            platform: The platform.
+            purpose: As for `upload`.
+            max_age: A copy the platform confirmed longer ago than this (seconds) is asked for again.
+            timeout: Deadline of the whole call.
+            progress: As for `upload`.
+
+        Returns:
+            The replica; its `remote_id` can be used now.
+
+        Raises:
+            NotFoundError: The platform has lost it, and its bytes are not where they were uploaded from.
+            PlatformError: The platform refused or failed.
+        """
+        if isinstance(file, (str, FileRecord, Replica)):
+            return self._calls.ensure(file, platform, purpose, max_age, timeout, progress).wait()
+        record = self.upload(file, to=platform, purpose=purpose, timeout=timeout, progress=progress)
+        return self._calls.ensure(record, platform, purpose, max_age, timeout, None).wait()
+
+    def list(
+        self,
+        *,
+        platform: str | None = None,
+        name: str | None = None,
+        newer_than: Seconds | datetime | None = None,
+    ) -> Iterator[FileRecord]:
+        """Files of the registry, newest first, fetched page by page.
+
+        Args:
+            platform: Only files with a live copy there.
+            name: Only files whose name contains this, in any case.
+            newer_than: Only files first uploaded within this many seconds (or timedelta), or since this moment.
+
+        Yields:
+            The records.
+        """
+        after = None
+        while page := self._calls.page(platform, name, newer_than, after).wait():
+            yield from page
+            after = page[-1].digest
+
+    def list_remote(self, platform: str, *, timeout: Seconds | None = None) -> list[RemoteFile]:
+        """Everything a platform lists for the account, whether the registry knows it or not.
+
+        Raises:
+            PlatformError: The platform refused or failed.
+        """
+        return self._calls.list_remote(platform, timeout).wait()
+
+    def get(self, file: FileReference) -> FileRecord:
+        """One file of the registry.
+
+        Raises:
+            NotFoundError: No file fits.
+            ConflictError: Several do.
+        """
+        return self._calls.get(file).wait()
+
+    def content(
+        self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
+    ) -> Content:
+        """What a platform gives back for a file: its bytes, or text it extracted.
+
+        Args:
+            file: Which file.
+            platform: Which platform. Default: the one that gives most.
+            timeout: Deadline of the whole call.
+
+        Returns:
+            The content; `.kind` says what it is.
+
+        Raises:
+            UnsupportedError: The platform gives nothing back for this purpose.
+            IntegrityError: Bytes came back other than they were sent.
+        """
+        return self._calls.content(file, platform, timeout).wait()
+
+    def text(self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None) -> str:
+        """The text of a file, as a platform extracted it. Fetched once, then kept in the registry.
+
+        Raises:
+            UnsupportedError: There is no text in it, or the platform gives nothing back.
+        """
+        return self._calls.text(file, platform, timeout).wait()
+
+    def download(
+        self,
+        file: FileReference,
+        to: str | os.PathLike[str],
+        *,
+        platform: str | None = None,
+        timeout: Seconds | None = None,
+    ) -> Download:
+        """Write what a platform gives back to a file; it appears whole or not at all.
+
+        Args:
+            file: Which file.
+            to: A file, or a directory to put it in under its own name.
+            platform: Which platform. Default: the one that gives most.
+            timeout: Deadline of the whole call.
+
+        Returns:
+            What was written; `.is_original` says whether these are the uploaded bytes.
+
+        Raises:
+            UnsupportedError: The platform gives nothing back for this purpose.
+            IntegrityError: Bytes came back other than they were sent. Nothing was written.
+        """
+        return self._calls.download(file, to, platform, timeout).wait()
+
+    def delete(
+        self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
+    ) -> FileRecord:
+        """Take a file off one platform, or off all.
+
+        Args:
+            file: Which file.
+            platform: Which platform. Default: every one that has it.
+            timeout: Deadline of the whole call.
+
+        Returns:
+            The record as it is afterwards.
+
+        Raises:
+            NotFoundError: It is on none of them.
+            PlatformError: A platform refused; the others were asked all the same.
+        """
+        return self._calls.delete(file, platform, timeout).wait()
+
+    def platforms(self) -> list[PlatformInfo]:
+        """The connected platforms: what each can do, and what the registry says the account holds."""
+        return self._calls.platforms().wait()
+
+    def settings(self) -> list[Setting]:
+        """Every setting in force and where it came from; secrets are withheld."""
+        return self._calls.settings()
+
+    def close(self) -> None:
+        """Finish what is being written and close the registry. Later calls raise `RegistryError`."""
+        self._calls.core.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _as(twin: Callable[..., object]) -> Callable[[T], T]:
+    """Gives an awaited verb the documentation of its waiting twin."""
+
+    def document(verb: T) -> T:
+        verb.__doc__ = twin.__doc__
+        return verb
+
+    return document
+
+
+class AsyncClient:
+    """Files on AI platforms, for code that awaits: the verbs of `Client`, as coroutines.
+
+    Cancelling a task stops its transfer.
+
+    Example:
+        >>> async with exai_files.AsyncClient() as files:
+        ...     record = await files.upload("paper.pdf", to="moonshot")
+    """
+
+    def __init__(
+        self,
+        *,
+        config_file: str | os.PathLike[str] | None = None,
+        registry: str | os.PathLike[str] | None = None,
+        platforms: Mapping[str, Mapping[str, Any]] | None = None,
+        timeout: Seconds | None = None,
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._calls = _Calls(
+            config_file=config_file,
+            registry=registry,
+            platforms=platforms,
+            timeout=timeout,
+            settings=settings,
+            environment=environment,
+        )
+
+    @_as(Client.upload)
+    async def upload(
+        self,
+        source: Source,
+        *,
+        to: str | Sequence[str] | None = None,
+        name: str | None = None,
+        purpose: str | None = None,
+        paranoid: bool = False,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> FileRecord:
+        with contextlib.ExitStack() as spools:
+            opening = _readable(source, name)
+            if isinstance(source, io.IOBase):  # reading it may block
+                readable = await asyncio.to_thread(spools.enter_context, opening)
+            else:
+                readable = spools.enter_context(opening)
+            return await self._calls.upload(readable, to, purpose, paranoid, timeout, progress).run()
+
+    @_as(Client.ensure)
+    async def ensure(
+        self,
+        file: FileReference | Source,
+        *,
+        platform: str,
+        purpose: str | None = None,
+        max_age: Seconds = 3600.0,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> Replica:
+        if isinstance(file, (str, FileRecord, Replica)):
+            return await self._calls.ensure(file, platform, purpose, max_age, timeout, progress).run()
+        record = await self.upload(file, to=platform, purpose=purpose, timeout=timeout, progress=progress)
+        return await self._calls.ensure(record, platform, purpose, max_age, timeout, None).run()
+
+    @_as(Client.list)
+    async def list(
+        self,
+        *,
+        platform: str | None = None,
+        name: str | None = None,
+        newer_than: Seconds | datetime | None = None,
+    ) -> AsyncIterator[FileRecord]:
+        after = None
+        while page := await self._calls.page(platform, name, newer_than, after).run():
+            for record in page:
+                yield record
+            after = page[-1].digest
+
+    @_as(Client.list_remote)
+    async def list_remote(self, platform: str, *, timeout: Seconds | None = None) -> Sequence[RemoteFile]:
+        return await self._calls.list_remote(platform, timeout).run()
+
+    @_as(Client.get)
+    async def get(self, file: FileReference) -> FileRecord:
+        return await self._calls.get(file).run()
+
+    @_as(Client.content)
+    async def content(
+        self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
+    ) -> Content:
+        return await self._calls.content(file, platform, timeout).run()
+
+    @_as(Client.text)
+    async def text(self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None) -> str:
+        return await self._calls.text(file, platform, timeout).run()
+
+    @_as(Client.download)
+    async def download(
+        self,
+        file: FileReference,
+        to: str | os.PathLike[str],
+        *,
+        platform: str | None = None,
+        timeout: Seconds | None = None,
+    ) -> Download:
+        return await self._calls.download(file, to, platform, timeout).run()
+
+    @_as(Client.delete)
+    async def delete(
+        self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
+    ) -> FileRecord:
+        return await self._calls.delete(file, platform, timeout).run()
+
+    @_as(Client.platforms)
+    async def platforms(self) -> Sequence[PlatformInfo]:
+        return await self._calls.platforms().run()
+
+    @_as(Client.settings)
+    def settings(self) -> Sequence[Setting]:
+        return self._calls.settings()
+
+    @_as(Client.close)
+    async def close(self) -> None:
+        await asyncio.to_thread(self._calls.core.close)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,219 @@
+"""What the client returns: frozen dataclasses of plain values.
+
+`dataclasses.asdict`, pattern matching, pickling and `pandas.DataFrame(list)` work without our doing anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Content", "ContentKind", "Download", "FileRecord", "PlatformInfo", "RemoteFile", "Replica", "Setting", "Transfer"]
+
+ContentKind = Literal["bytes", "extracted-text", "opaque"]
+"""What a platform gives back: the file's bytes, text it made of them, or nothing."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def _moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def _perhaps(micros: int | None) -> datetime | None:
+    return None if micros is None else _moment(micros)
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One copy of a file on one platform and account, for one purpose.
+
+    Attributes:
+        platform: "moonshot", "zai", "zhipu" or a name from the configuration.
+        account: Our name for the account.
+        purpose: The purpose, as the platform spells it.
+        remote_id: The platform's id: an opaque string.
+        remote_name: The name it has there.
+        status: "active", "deleted" or "error".
+        content: What the platform gives back for it.
+        created_at: When the platform stored it (UTC).
+        verified_at: When the platform last confirmed it (UTC).
+        expires_at: When the platform will drop it; None where no retention is stated.
+        origin: "sent" by this call, "already-there", or "adopted" after a lost reply.
+    """
+
+    platform: str
+    account: str
+    purpose: str
+    remote_id: str
+    remote_name: str
+    status: Literal["active", "deleted", "error"]
+    content: ContentKind
+    created_at: datetime
+    verified_at: datetime
+    expires_at: datetime | None
+    origin: Literal["sent", "already-there", "adopted"]
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> Replica:
+        times = {name: _moment(data[name]) for name in ("created_at", "verified_at")}
+        return cls(**{**data, **times, "expires_at": _perhaps(data["expires_at"])})
+
+    def __repr__(self) -> str:
+        return f"Replica({self.platform}, {self.remote_id!r}, {self.purpose}, {self.origin})"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One content we know, and where it is.
+
+    Attributes:
+        digest: "sha256:" and 64 hexadecimal characters: the handle of the content.
+        name: The name it was first given.
+        size: Bytes.
+        mime: MIME type, from the bytes where they tell, else from the name.
+        created_at: When it was first handed over (UTC).
+        replicas: The live copies.
+    """
+
+    digest: str
+    name: str
+    size: int
+    mime: str
+    created_at: datetime
+    replicas: tuple[Replica, ...]
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> FileRecord:
+        replicas = tuple(map(Replica._from_core, data["replicas"]))
+        return cls(**{**data, "created_at": _moment(data["created_at"]), "replicas": replicas})
+
+    def on(self, platform: str) -> Replica | None:
+        """The replica on `platform`, if there is one. The aliases "kimi" and "glm" are accepted."""
+        name = {"kimi": "moonshot", "glm": "zai"}.get(platform, platform)
+        return next((replica for replica in self.replicas if replica.platform == name), None)
+
+    def __repr__(self) -> str:
+        places = ", ".join(replica.platform for replica in self.replicas) or "nowhere"
+        return f"FileRecord({self.name!r}, {self.size} bytes, {self.digest[:19]}…, on {places})"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as its platform lists it, whether the registry knows it or not.
+
+    What the platform does not state is None; what it really said is in `raw`.
+    """
+
+    platform: str
+    id: str
+    name: str | None
+    size: int | None
+    purpose: str | None
+    status: str
+    status_details: str | None
+    mime: str | None
+    created_at: datetime | None
+    expires_at: datetime | None
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> RemoteFile:
+        times = {name: _perhaps(data[name]) for name in ("created_at", "expires_at")}
+        return cls(**{**data, **times})
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a platform gave back for a file.
+
+    Attributes:
+        kind: "bytes" for the file itself, "extracted-text" for text the platform made of it.
+        data: The answer as it came.
+        text: The extracted text, out of its wrapper; None for bytes.
+    """
+
+    platform: str
+    kind: ContentKind
+    text: str | None = field(repr=False)
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Download:
+    """A finished download.
+
+    Attributes:
+        size: Bytes written.
+        digest: Digest of what was written.
+        is_original: Whether these are the very bytes that were uploaded.
+    """
+
+    path: Path
+    platform: str
+    kind: ContentKind
+    size: int
+    digest: str
+    is_original: bool
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> Download:
+        return cls(**{**data, "path": Path(data["path"])})
+
+
+@dataclass(frozen=True)
+class PlatformInfo:
+    """A connected platform.
+
+    Attributes:
+        files: Live copies on the account, as far as the registry knows.
+        bytes: Their size together.
+        capabilities: What the platform can do and its limits, each with source and date.
+    """
+
+    platform: str
+    account: str
+    files: int
+    bytes: int
+    capabilities: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How far an upload to one platform has come.
+
+    Attributes:
+        sent: Bytes handed to the network in the current attempt.
+        total: Bytes in all.
+        phase: "waiting", "sending", "reconciling", "sent", "already-there" or "failed".
+    """
+
+    platform: str
+    name: str
+    sent: int
+    total: int
+    phase: Literal["waiting", "sending", "reconciling", "sent", "already-there", "failed"]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.phase in ("sent", "already-there", "failed")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting in force.
+
+    Attributes:
+        value: The value; secrets are withheld.
+        origin: Where it came from: default, a file and line, a variable, or the call.
+    """
+
+    path: str
+    value: Any
+    origin: str

@@ -1,0 +1,74 @@
+//! Always a live platform id: known and fresh, verified, or uploaded again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::progress::Transfers;
+use super::upload::UploadRequest;
+use super::Manager;
+use crate::content::Source;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{FileRecord, PlatformId, Purpose, Replica};
+
+/// What must be there, and how sure we want to be.
+#[derive(Clone, Debug)]
+pub struct EnsureRequest {
+    pub platform: PlatformId,
+    /// Any accepted spelling; default: by the file's type.
+    pub purpose: Option<String>,
+    /// A replica the platform confirmed longer ago than this is asked for again.
+    pub max_age: Duration,
+    pub deadline: Duration,
+}
+
+impl Manager {
+    /// A live replica of a file that the registry knows, by digest, start of a digest, remote id or name.
+    ///
+    /// # Errors
+    /// `NotFound` when the platform has lost it and none of the paths it was uploaded from still holds these
+    /// bytes; else as [`upload`](Self::upload).
+    pub async fn ensure(&self, reference: &str, request: EnsureRequest, transfers: &Transfers) -> Result<Replica> {
+        let begun = Instant::now();
+        let record = self.registry.resolve(reference).await?;
+        if let Some(replica) = self.confirmed(&record, &request).await? {
+            return Ok(replica);
+        }
+        let left = request.deadline.saturating_sub(begun.elapsed());
+        for path in self.registry.source_paths(&record.digest).await? {
+            let upload = UploadRequest {
+                source: Source::Path(path.into()),
+                name: Some(record.name.clone()),
+                to: vec![request.platform.clone()],
+                purpose: request.purpose.clone(),
+                paranoid: false,
+                deadline: left,
+            };
+            let same_bytes = self.prepare(&upload).await.is_ok_and(|file| file.identity.digest == record.digest);
+            if same_bytes {
+                let record = self.upload(upload, transfers).await?;
+                return self.choose(&record.replicas, Some(&request.platform), &record.name).cloned();
+            }
+        }
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!("{:?} is not on {}, and its bytes are not where they came from", record.name, request.platform),
+        )
+        .with_hint("upload the file again from where it is now"))
+    }
+
+    async fn confirmed(&self, record: &FileRecord, request: &EnsureRequest) -> Result<Option<Replica>> {
+        let connection = self.connection(&request.platform)?;
+        let capabilities = connection.platform.capabilities();
+        let spelling = request.purpose.as_deref().or(connection.purpose.as_deref());
+        let purpose = Purpose::new(&capabilities.purpose(spelling, &record.name, &record.mime)?.wire);
+        let now = self.clock.now();
+        let there = |r: &&Replica| r.platform == request.platform && r.purpose == purpose && r.is_live(now);
+        let Some(replica) = record.replicas.iter().find(there) else { return Ok(None) };
+        let is_fresh = now.since(replica.verified_at) <= request.max_age;
+        match is_fresh || self.verify(replica, request.deadline).await? {
+            true => Ok(Some(replica.clone())),
+            false => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The one HTTP implementation of an OpenAI-shaped file API; what differs between platforms is its [`Profile`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use reqwest::Method;
+use tokio::time::Instant;
+
+use super::answer::{Answer, body_is_success, file_object};
+use super::capabilities::Capabilities;
+use super::errors::{ErrorTable, Meaning};
+use super::retry_after::Hints;
+use super::{Deleted, ListQuery, Platform, RemoteContent, Upload};
+use crate::clock::Clock;
+use crate::credentials::CredentialProvider;
+use crate::error::{Delivery, Error, ErrorKind, PlatformContext, Result, Retry};
+use crate::model::{AccountId, ContentKind, FileObject, Operation, PlatformId, Purpose};
+use crate::transport::{FilePart, HttpClient, Multipart, Phase, Request, Response, TransportError, TransportErrorKind};
+
+/// Longest answer that is read: a listing of everything an account may hold fits many times.
+const LONGEST_ANSWER: usize = 64 << 20;
+
+/// JSON up to this size is looked into before it is passed on as a file's content.
+const LOOKED_INTO: u64 = 64 * 1024;
+
+/// Page size where a platform pages: the most Zhipu takes (platform_api.md §1B.4).
+const PAGE: &str = "100";
+
+/// Whether a file can be asked for by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GetRule {
+    Native,
+    /// There is no such verb: list, and look.
+    Emulated,
+}
+
+/// What a listing without a purpose gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListRule {
+    All,
+    /// Nothing: each purpose has to be asked for.
+    EachPurpose,
+}
+
+/// A platform as data.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub capabilities: Capabilities,
+    pub get: GetRule,
+    pub list: ListRule,
+    pub errors: ErrorTable,
+}
+
+/// One account on one platform.
+#[derive(Debug)]
+pub struct FilesApi {
+    profile: Profile,
+    account: AccountId,
+    http: HttpClient,
+    credentials: Arc<dyn CredentialProvider>,
+    clock: Arc<dyn Clock>,
+}
+
+impl FilesApi {
+    pub fn new(
+        profile: Profile,
+        account: AccountId,
+        http: HttpClient,
+        credentials: Arc<dyn CredentialProvider>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        FilesApi { profile, account, http, credentials, clock }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.profile.capabilities.base_url)
+    }
+
+    fn file_url(&self, id: &str, suffix: &str) -> Result<String> {
+        let plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:~".contains(&byte));
+        match plain && id != "." && id != ".." {
+            true => Ok(self.url(&format!("/files/{id}{suffix}"))),
+            false => Err(Error::new(ErrorKind::InvalidRequest, format!("{id:?} cannot be a file's id"))
+                .with_hint("ids come from `Replica.remote_id` or `list_remote`")),
+        }
+    }
+
+    /// One request, up to the headers of its answer.
+    async fn send(&self, operation: Operation, request: Request, deadline: Instant) -> Result<Response> {
+        let credential = self.credentials.credential().await?;
+        let request = request.bearer(&credential).map_err(|error| self.transport_error(operation, error))?;
+        tracing::debug!(platform = %self.id(), %operation, "sending");
+        self.http.send(request, deadline).await.map_err(|error| self.transport_error(operation, error))
+    }
+
+    /// One request and its whole answer, which is a success.
+    async fn ask(&self, operation: Operation, request: Request, deadline: Instant) -> Result<Answer> {
+        let response = self.send(operation, request, deadline).await?;
+        let answer = self.read(operation, response).await?;
+        if answer.is_success() { Ok(answer) } else { Err(self.refused(operation, &answer)) }
+    }
+
+    async fn read(&self, operation: Operation, response: Response) -> Result<Answer> {
+        let header = |name: &'static str| response.header(name).map(str::to_owned);
+        let (status, server_date) = (response.status(), response.server_date());
+        let is_html = header("content-type").is_some_and(|kind| kind.contains("html"));
+        let request_id = ["msh-request-id", "x-request-id", "x-log-id"].into_iter().find_map(header);
+        let (retry_after, retry_after_ms) = (header("retry-after"), header("retry-after-ms"));
+        let body = response.read(LONGEST_ANSWER).await.map_err(|error| self.transport_error(operation, error))?;
+        let json: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        let in_body = json.as_ref().and_then(|json| json.get("request_id").or_else(|| json.get("error")?.get("request_id")));
+        let request_id = request_id.or_else(|| in_body?.as_str().map(str::to_owned));
+        Ok(Answer { status, json, body, is_html, request_id, server_date, retry_after, retry_after_ms })
+    }
+
+    /// The file an answer describes, or the error that it describes none.
+    fn described(&self, operation: Operation, answer: &Answer) -> Result<FileObject> {
+        answer.json.as_ref().and_then(file_object).ok_or_else(|| self.drifted(operation, answer))
+    }
+
+    // ===== errors =====
+
+    fn context(&self, operation: Operation, answer: Option<&Answer>) -> PlatformContext {
+        PlatformContext {
+            platform: self.id().to_string(),
+            account: Some(self.account.to_string()),
+            operation: Some(operation),
+            status: answer.map(|answer| answer.status),
+            code: answer.and_then(Answer::code),
+            request_id: answer.and_then(|answer| answer.request_id.clone()),
+        }
+    }
+
+    /// A failed answer, by the platform's table.
+    fn refused(&self, operation: Operation, answer: &Answer) -> Error {
+        let message = answer.message();
+        if answer.is_html && (200..300).contains(&answer.status) || answer.status < 300 && answer.json.is_none() {
+            return self.drifted(operation, answer);
+        }
+        let meaning = self.meaning(answer, &message);
+        let hints = Hints {
+            retry_after_ms: answer.retry_after_ms.as_deref(),
+            retry_after: answer.retry_after.as_deref(),
+            server_date: answer.server_date,
+            message: &message,
+            now: self.clock.now(),
+        };
+        let wait = match meaning.kind {
+            ErrorKind::QuotaExceeded => hints.until_reset().or_else(|| hints.wait()),
+            _ => hints.wait(),
+        };
+        let renewed = meaning.kind == ErrorKind::Unauthenticated && self.credentials.rejected(answer.server_date);
+        let retry = match meaning.kind {
+            ErrorKind::Unauthenticated if renewed => Retry::Once,
+            ErrorKind::Unauthenticated => Retry::Never,
+            _ => meaning.retry,
+        };
+        Error::new(meaning.kind, format!("{} answered {operation} with {}: {message}", self.id(), answer.status))
+            .with_hint(hint(meaning.kind, self.id()))
+            .with_context(self.context(operation, Some(answer)))
+            .with_retry(retry, wait)
+            .with_platform_fault(meaning.breaker)
+            .with_delivery(delivery(operation, answer.status, meaning))
+    }
+
+    fn meaning(&self, answer: &Answer, message: &str) -> Meaning {
+        let codes = [answer.code(), answer.error_type()];
+        let by = |code: Option<&str>| self.profile.errors.meaning(answer.status, code, message, answer.is_html);
+        let general = by(None);
+        // A table may know the code, the type, or neither.
+        codes.iter().flatten().map(|code| by(Some(code))).find(|meaning| *meaning != general).unwrap_or(general)
+    }
+
+    /// 2xx, but not what the documentation says a success looks like.
+    fn drifted(&self, operation: Operation, answer: &Answer) -> Error {
+        let what = answer.message();
+        let retry = if operation == Operation::Delete { Retry::Never } else { Retry::Once };
+        Error::new(ErrorKind::ContractDrift, format!("{} answered {operation} with {} and {what}", self.id(), answer.status))
+            .with_hint("its API may have changed, or a proxy answered in its place")
+            .with_context(self.context(operation, Some(answer)))
+            .with_retry(retry, None)
+            .with_platform_fault(true)
+            .with_delivery(if operation == Operation::Upload { Delivery::Unknown } else { Delivery::NotStored })
+    }
+
+    fn transport_error(&self, operation: Operation, error: TransportError) -> Error {
+        let (kind, retry, hint) = match &error.kind {
+            TransportErrorKind::Local => (ErrorKind::SourceChanged, Retry::Never, "upload it again once nothing writes to it"),
+            TransportErrorKind::Unsendable(_) => (ErrorKind::Config, Retry::Never, "check the key and the `http` settings"),
+            TransportErrorKind::TimedOut { deadline: true } => {
+                (ErrorKind::TimedOut, Retry::Never, "allow more time with `timeout`")
+            }
+            TransportErrorKind::TimedOut { .. } => (ErrorKind::TimedOut, Retry::Yes, "try again, or raise the `http` time-outs"),
+            TransportErrorKind::Connect => (ErrorKind::Unavailable, Retry::Yes, "check the network, the base URL and the proxy"),
+            TransportErrorKind::Broken => (ErrorKind::Unavailable, Retry::Yes, "try again"),
+        };
+        let delivery = match (operation, error.phase) {
+            (Operation::Upload, Phase::Sent | Phase::BodyLost) => Delivery::Unknown,
+            (Operation::Upload, Phase::PartlySent) if error.kind != TransportErrorKind::Local => Delivery::Doubtful,
+            _ => Delivery::NotStored,
+        };
+        let ours = matches!(error.kind, TransportErrorKind::Local | TransportErrorKind::Unsendable(_) | TransportErrorKind::TimedOut { deadline: true });
+        Error::new(kind, format!("{} {operation}: {error}", self.id()))
+            .with_hint(hint)
+            .with_context(self.context(operation, None))
+            .with_retry(retry, None)
+            .with_platform_fault(!ours)
+            .with_delivery(delivery)
+            .with_source(error)
+    }
+
+    // ===== listing =====
+
+    async fn list_one(&self, purpose: Option<&str>, deadline: Instant) -> Result<Vec<FileObject>> {
+        let mut files: Vec<FileObject> = Vec::new();
+        loop {
+            let mut request = Request::new(Method::GET, self.url("/files"));
+            request.query.extend(purpose.map(|purpose| ("purpose", purpose.to_owned())));
+            // Whether Moonshot honours paging is unknown, so nothing is sent until it says there is more.
+            if self.profile.list == ListRule::EachPurpose || !files.is_empty() {
+                request.query.push(("limit", PAGE.to_owned()));
+            }
+            request.query.extend(files.last().map(|last| ("after", last.id.clone())));
+            let answer = self.ask(Operation::List, request, deadline).await?;
+            let (page, has_more) = self.page(&answer)?;
+            let is_new = page.last().is_some_and(|last| files.iter().all(|file| file.id != last.id));
+            let fresh: Vec<FileObject> = if is_new { page } else { Vec::new() };
+            let go_on = has_more && is_new;
+            files.extend(fresh);
+            if !go_on {
+                return Ok(files);
+            }
+        }
+    }
+
+    fn page(&self, answer: &Answer) -> Result<(Vec<FileObject>, bool)> {
+        let json = answer.json.as_ref().ok_or_else(|| self.drifted(Operation::List, answer))?;
+        let data = json.get("data").and_then(|data| data.as_array()).ok_or_else(|| self.drifted(Operation::List, answer))?;
+        let has_more = json.get("has_more").and_then(serde_json::Value::as_bool).unwrap_or(false);
+        Ok((data.iter().filter_map(file_object).collect(), has_more))
+    }
+
+    /// The purposes to ask for, one listing each.
+    fn listings(&self, query: &ListQuery) -> Vec<Option<String>> {
+        let listable = || self.profile.capabilities.purposes.iter().filter(|rule| rule.listable);
+        match (&query.purpose, self.profile.list) {
+            (Some(purpose), ListRule::EachPurpose) => vec![Some(purpose.to_string())],
+            (None, ListRule::EachPurpose) => listable().map(|rule| Some(rule.wire.clone())).collect(),
+            (_, ListRule::All) => vec![None],
+        }
+    }
+
+    fn not_found(&self, operation: Operation, id: &str) -> Error {
+        Error::new(ErrorKind::NotFound, format!("{} does not list a file {id:?}", self.id()))
+            .with_hint("it was deleted, has expired or belongs to another account")
+            .with_context(self.context(operation, None))
+    }
+}
+
+#[async_trait]
+impl Platform for FilesApi {
+    fn id(&self) -> &PlatformId {
+        &self.profile.capabilities.platform
+    }
+
+    fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.profile.capabilities
+    }
+
+    async fn upload(&self, upload: Upload) -> Result<FileObject> {
+        let file = FilePart { name: upload.name, mime: upload.mime, length: upload.length, body: upload.body };
+        let mut request = Request::new(Method::POST, self.url("/files"));
+        request.body = Some(Multipart::new(vec![("purpose", upload.purpose.to_string())], file));
+        let answer = self.ask(Operation::Upload, request, upload.deadline).await?;
+        self.described(Operation::Upload, &answer)
+    }
+
+    async fn list(&self, query: &ListQuery, deadline: Instant) -> Result<Vec<FileObject>> {
+        let mut files: Vec<FileObject> = Vec::new();
+        for purpose in self.listings(query) {
+            files.extend(self.list_one(purpose.as_deref(), deadline).await?);
+        }
+        if let Some(purpose) = &query.purpose {
+            files.retain(|file| file.purpose.as_ref().is_none_or(|stated| stated == purpose));
+        }
+        Ok(files)
+    }
+
+    async fn get(&self, id: &str, purpose: Option<&Purpose>, deadline: Instant) -> Result<FileObject> {
+        if self.profile.get == GetRule::Emulated {
+            let listed = self.list(&ListQuery { purpose: purpose.cloned() }, deadline).await?;
+            return listed.into_iter().find(|file| file.id == id).ok_or_else(|| self.not_found(Operation::Get, id));
+        }
+        let request = Request::new(Method::GET, self.file_url(id, "")?);
+        let answer = self.ask(Operation::Get, request, deadline).await?;
+        self.described(Operation::Get, &answer)
+    }
+
+    async fn content(&self, id: &str, purpose: &Purpose, deadline: Instant) -> Result<RemoteContent> {
+        let kind = self.profile.capabilities.rule(purpose.as_str()).map_or(ContentKind::Bytes, |rule| rule.content);
+        let request = Request::new(Method::GET, self.file_url(id, "/content")?).header("accept", "*/*");
+        let response = self.send(Operation::Content, request, deadline).await?;
+        let is_json = response.header("content-type").is_some_and(|kind| kind.contains("json"));
+        let length = response.header("content-length").and_then(|length| length.parse::<u64>().ok());
+        let is_short = length.is_some_and(|length| length <= LOOKED_INTO);
+        if !(200..300).contains(&response.status()) || is_json && is_short {
+            let answer = self.read(Operation::Content, response).await?;
+            return match answer.status < 300 && answer.json.as_ref().is_none_or(body_is_success) {
+                true => Ok(RemoteContent::whole(kind, answer.body)),
+                false => Err(self.refused(Operation::Content, &answer)),
+            };
+        }
+        let (id, account) = (self.id().to_string(), self.account.to_string());
+        let stream = stream::try_unfold(response, move |mut response| {
+            let context = PlatformContext {
+                platform: id.clone(),
+                account: Some(account.clone()),
+                operation: Some(Operation::Content),
+                ..PlatformContext::default()
+            };
+            async move {
+                let piece = response.next_piece().await.map_err(|error| {
+                    Error::new(ErrorKind::Unavailable, format!("{} content: {error}", context.platform))
+                        .with_hint("try again")
+                        .with_context(context)
+                        .with_retry(Retry::Yes, None)
+                        .with_platform_fault(true)
+                        .with_source(error)
+                })?;
+                Ok(piece.map(|piece| (piece, response)))
+            }
+        });
+        Ok(RemoteContent { kind, stream: stream.boxed() })
+    }
+
+    async fn delete(&self, id: &str, deadline: Instant) -> Result<Deleted> {
+        let request = Request::new(Method::DELETE, self.file_url(id, "")?);
+        match self.ask(Operation::Delete, request, deadline).await {
+            Ok(answer) => match answer.json.as_ref().and_then(|json| json.get("deleted")).and_then(|deleted| deleted.as_bool()) {
+                Some(false) => Err(self.drifted(Operation::Delete, &answer)),
+                _ => Ok(Deleted::Now),
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Deleted::AlreadyGone),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a failed upload may be there all the same.
+fn delivery(operation: Operation, status: u16, meaning: Meaning) -> Delivery {
+    match (operation, status) {
+        (Operation::Upload, 408 | 502 | 504) => Delivery::Unknown,
+        (Operation::Upload, 500..) => Delivery::Doubtful,
+        // A 200 that says in its body that the platform itself failed.
+        (Operation::Upload, 200..300) if meaning.breaker => Delivery::Doubtful,
+        _ => Delivery::NotStored,
+    }
+}
+
+/// What a person can do about each kind.
+fn hint(kind: ErrorKind, platform: &PlatformId) -> String {
+    match kind {
+        ErrorKind::Unauthenticated => format!("check the key of {platform}, and that it belongs to this region"),
+        ErrorKind::PermissionDenied => "ask for access in the platform's console".into(),
+        ErrorKind::NotFound => "it was deleted, has expired or belongs to another account".into(),
+        ErrorKind::TooLarge => "split the file, or use a platform that takes it".into(),
+        ErrorKind::QuotaExceeded => "delete files that are no longer needed, or wait for the window to reset".into(),
+        ErrorKind::Billing => "recharge or renew the plan in the platform's console".into(),
+        ErrorKind::RateLimited => "set the account's real `tier` or `requests_per_minute`".into(),
+        ErrorKind::ContentRejected => "check that the file opens and has text in it, or use another purpose".into(),
+        ErrorKind::InvalidRequest => "check the purpose and the file's type".into(),
+        _ => "try again later".into(),
+    }
+}

@@ -1,0 +1,96 @@
+//! What went wrong on the way, and how far the request had come.
+
+use std::fmt;
+
+/// How far a request got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not a byte of the body left.
+    NotSent,
+    /// Part of the body left: no sane server stores it.
+    PartlySent,
+    /// All of it left; no answer came.
+    Sent,
+    /// An answer came, but its body broke off.
+    BodyLost,
+}
+
+/// A request that got no (whole) answer. Holds no URL: those may carry secrets.
+#[derive(Debug)]
+pub struct TransportError {
+    pub phase: Phase,
+    pub kind: TransportErrorKind,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportErrorKind {
+    /// DNS, TCP or TLS.
+    Connect,
+    /// The connection ended early.
+    Broken,
+    /// A phase took too long; `true`: the caller's deadline.
+    TimedOut { deadline: bool },
+    /// Our own reader of the body failed.
+    Local,
+    /// The request could not be built.
+    Unsendable(String),
+}
+
+impl TransportError {
+    pub(super) fn unsendable(why: impl Into<String>) -> Self {
+        TransportError { phase: Phase::NotSent, kind: TransportErrorKind::Unsendable(why.into()), source: None }
+    }
+
+    pub(super) fn connecting(error: reqwest::Error) -> Self {
+        TransportError { phase: Phase::NotSent, kind: TransportErrorKind::Connect, source: Some(error.without_url().into()) }
+    }
+
+    pub(super) fn broken(phase: Phase, error: reqwest::Error) -> Self {
+        TransportError { phase, kind: TransportErrorKind::Broken, source: Some(error.without_url().into()) }
+    }
+
+    pub(super) fn timed_out(phase: Phase, deadline: bool) -> Self {
+        TransportError { phase, kind: TransportErrorKind::TimedOut { deadline }, source: None }
+    }
+
+    pub(super) fn local(error: std::io::Error) -> Self {
+        TransportError { phase: Phase::PartlySent, kind: TransportErrorKind::Local, source: Some(error.into()) }
+    }
+
+    /// The innermost reason, in the words of whoever gave it.
+    fn reason(&self) -> String {
+        let mut reason = String::new();
+        let mut source: Option<&(dyn std::error::Error + 'static)> = self.source.as_deref().map(|s| s as _);
+        while let Some(error) = source {
+            reason = error.to_string();
+            source = error.source();
+        }
+        reason
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how_far = match self.phase {
+            Phase::NotSent => "before anything was sent",
+            Phase::PartlySent => "while the body was being sent",
+            Phase::Sent => "after the request was sent, before an answer came",
+            Phase::BodyLost => "while the answer was being read",
+        };
+        match &self.kind {
+            TransportErrorKind::Connect => write!(f, "no connection could be made ({})", self.reason()),
+            TransportErrorKind::Broken => write!(f, "the connection broke {how_far} ({})", self.reason()),
+            TransportErrorKind::TimedOut { deadline: true } => write!(f, "the deadline came {how_far}"),
+            TransportErrorKind::TimedOut { deadline: false } => write!(f, "nothing moved for too long {how_far}"),
+            TransportErrorKind::Local => write!(f, "the file could not be read to its end ({})", self.reason()),
+            TransportErrorKind::Unsendable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for TransportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

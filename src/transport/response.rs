@@ -1,0 +1,69 @@
+//! An answer whose body is still on its way.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderMap, HeaderName};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::{Phase, TransportError};
+use crate::clock::Timestamp;
+
+/// Status and headers, and a body to be read.
+#[derive(Debug)]
+pub struct Response {
+    inner: reqwest::Response,
+    stall: Duration,
+    deadline: Instant,
+}
+
+impl Response {
+    pub(super) fn new(inner: reqwest::Response, stall: Duration, deadline: Instant) -> Self {
+        Response { inner, stall, deadline }
+    }
+
+    pub fn status(&self) -> u16 {
+        self.inner.status().as_u16()
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        self.inner.headers()
+    }
+
+    pub fn header(&self, name: impl Into<&'static str>) -> Option<&str> {
+        self.inner.headers().get(HeaderName::from_static(name.into()))?.to_str().ok()
+    }
+
+    /// The server's clock, from its `Date` header (whole seconds).
+    pub fn server_date(&self) -> Option<Timestamp> {
+        let date = httpdate::parse_http_date(self.header("date")?).ok()?;
+        let since = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Timestamp::from_unix_seconds(i64::try_from(since.as_secs()).ok()?))
+    }
+
+    /// The next piece of the body, or `None` at its end.
+    pub async fn next_piece(&mut self) -> Result<Option<Bytes>, TransportError> {
+        let give_up = (Instant::now() + self.stall).min(self.deadline);
+        match timeout_at(give_up, self.inner.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(error)) => Err(TransportError::broken(Phase::BodyLost, error)),
+            Err(_) => Err(TransportError::timed_out(Phase::BodyLost, give_up == self.deadline)),
+        }
+    }
+
+    /// The whole body; more than `limit` bytes are cut off (they are nobody's answer to a question of ours).
+    pub async fn read(mut self, limit: usize) -> Result<Bytes, TransportError> {
+        let mut body = BytesMut::new();
+        while let Some(piece) = self.next_piece().await? {
+            if body.is_empty() && piece.len() >= self.inner.content_length().unwrap_or(u64::MAX) as usize {
+                return Ok(piece);
+            }
+            let room = limit.saturating_sub(body.len());
+            body.extend_from_slice(&piece[..piece.len().min(room)]);
+            if body.len() >= limit {
+                break;
+            }
+        }
+        Ok(body.freeze())
+    }
+}

@@ -7,5 +7,7 @@ pub mod model;
 pub mod platform;
 pub mod registry;
 pub mod resilience;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 pub mod store;
 pub mod transport;

@@ -1,0 +1,156 @@
+//! Moonshot, Z.ai and Zhipu on loopback: a real HTTP server that behaves as platform_api.md says they do, with
+//! faults, quotas, expiry and a clock, and a log of the truth for tests to judge by.
+//!
+//! It shares nothing with the clients it tests, not even a type: what both believe must be written twice.
+
+mod accounts;
+mod admin;
+mod clock;
+mod connection;
+mod extract;
+mod faults;
+mod ids;
+mod multipart;
+mod operations;
+mod profile;
+mod refusals;
+mod server;
+mod settings;
+mod truth;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+
+pub use admin::AdminError;
+
+use clock::SimulatedClock;
+use faults::Faults;
+use ids::Random;
+use operations::Shelf;
+use profile::Profile;
+use truth::TruthLog;
+
+/// How a simulator starts.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// On 127.0.0.1; 0 takes any free one.
+    pub port: u16,
+    /// Ids and random faults follow from it.
+    pub seed: u64,
+    /// RFC 3339; the clock starts there and runs on.
+    pub now: Option<String>,
+    /// By profile name, e.g. `{"moonshot": {"tier": 0}}`; see `settings.rs`.
+    pub settings: Value,
+}
+
+/// The base URL of each profile.
+#[derive(Clone, Debug, Serialize)]
+pub struct Urls {
+    pub moonshot: String,
+    pub zai: String,
+    pub zhipu_cn: String,
+    pub admin: String,
+}
+
+/// Everything the server's connections share.
+struct World {
+    clock: SimulatedClock,
+    random: Mutex<Random>,
+    seed: u64,
+    shelves: BTreeMap<Profile, Mutex<Shelf>>,
+    links: BTreeMap<Profile, connection::Link>,
+    faults: Mutex<Faults>,
+    truth: TruthLog,
+    panics: Mutex<Vec<String>>,
+}
+
+impl World {
+    fn shelf(&self, profile: Profile) -> MutexGuard<'_, Shelf> {
+        lock(&self.shelves[&profile])
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A running simulator; dropping it stops it.
+pub struct Simulator {
+    world: Arc<World>,
+    urls: Urls,
+    runtime: Option<Runtime>,
+}
+
+impl std::fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Simulator({})", self.urls.admin)
+    }
+}
+
+impl Simulator {
+    /// Starts serving, on a runtime of its own.
+    ///
+    /// # Errors
+    /// `InvalidInput` for settings or a time that make no sense; else what binding the port says.
+    pub fn start(options: Options) -> io::Result<Simulator> {
+        let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        let clock = SimulatedClock::start(options.now.as_deref()).map_err(invalid)?;
+        let world = Arc::new(World {
+            clock,
+            random: Mutex::new(Random::new(options.seed)),
+            seed: options.seed,
+            shelves: Profile::ALL.into_iter().map(|profile| (profile, Mutex::new(Shelf::new(profile)))).collect(),
+            links: Profile::ALL.into_iter().map(|profile| (profile, connection::Link::default())).collect(),
+            faults: Mutex::default(),
+            truth: TruthLog::default(),
+            panics: Mutex::default(),
+        });
+        if !options.settings.is_null() {
+            admin::apply_settings(&world, &options.settings).map_err(|error| invalid(error.to_string()))?;
+        }
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("exai-simulator").enable_all().build()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address))?;
+        let port = listener.local_addr()?.port();
+        runtime.spawn(server::serve(listener, world.clone()));
+        let base = |profile: Profile| format!("http://127.0.0.1:{port}{}", profile.base_path());
+        let urls = Urls {
+            moonshot: base(Profile::Moonshot),
+            zai: base(Profile::Zai),
+            zhipu_cn: base(Profile::ZhipuCn),
+            admin: format!("http://127.0.0.1:{port}/admin"),
+        };
+        Ok(Simulator { world, urls, runtime: Some(runtime) })
+    }
+
+    pub fn urls(&self) -> &Urls {
+        &self.urls
+    }
+
+    /// What `METHOD {admin}{path}` does over HTTP, without the HTTP.
+    ///
+    /// # Errors
+    /// [`AdminError`] with the status and sentence HTTP would give.
+    pub fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, AdminError> {
+        admin::handle(&self.world, method, path, body)
+    }
+
+    /// Closes every connection. Calling it again does nothing.
+    pub fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,4 +1,6 @@
 pub mod clock;
+pub mod config;
+pub mod connect;
 pub mod content;
 pub mod credentials;
 pub mod error;
@@ -11,3 +13,6 @@ pub mod resilience;
 pub mod simulator;
 pub mod store;
 pub mod transport;
+
+#[cfg(feature = "python")]
+mod python;

@@ -21,7 +21,7 @@ from typing import IO, Any, Generic, TypeVar, Union
 
 from exai_files import _core
 from exai_files.errors import InvalidRequestError
-from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, Transfer
+from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, Transfer, UploadPlan
 
 __all__ = ["AsyncClient", "Client", "FileReference", "Seconds", "Source"]
 
@@ -226,6 +226,11 @@ class _Calls:
         )
         return _Call(pending, FileRecord._from_core, reporter)
 
+    def plan(
+        self, readable: Mapping[str, Any], to: str | Sequence[str] | None, purpose: str | None
+    ) -> _Call[UploadPlan]:
+        return _Call(self.core.plan(**readable, to=_names(to), purpose=purpose), UploadPlan._from_core)
+
     def ensure(
         self,
         file: FileReference,
@@ -280,6 +285,10 @@ class _Calls:
 
     def platforms(self) -> _Call[list[PlatformInfo]]:
         return _Call(self.core.platforms(), lambda rows: [PlatformInfo(**row) for row in rows])
+
+    def capabilities(self, platform: str) -> Mapping[str, Any]:
+        known: dict[str, Any] = self.core.capabilities(platform)
+        return known
 
     def settings(self) -> list[Setting]:
         return [Setting(**setting) for setting in self.core.settings()]
@@ -384,6 +393,23 @@ class Client:
         """
         with _readable(source, name) as readable:
             return self._calls.upload(readable, to, purpose, paranoid, timeout, progress).wait()
+
+    def plan(
+        self,
+        source: Source,
+        *,
+        to: str | Sequence[str] | None = None,
+        name: str | None = None,
+        purpose: str | None = None,
+    ) -> UploadPlan:
+        """What `upload` would do with the same arguments, without doing it.
+
+        Raises:
+            InvalidRequestError: As `upload` would, before a byte is sent.
+            FileTooLargeError: Likewise.
+        """
+        with _readable(source, name) as readable:
+            return self._calls.plan(readable, to, purpose).wait()
 
     def ensure(
         self,
@@ -531,6 +557,14 @@ class Client:
         """The connected platforms: what each can do, and what the registry says the account holds."""
         return self._calls.platforms().wait()
 
+    def capabilities(self, platform: str) -> Mapping[str, Any]:
+        """What a platform can do, connected or not; each fact with its source and date.
+
+        Raises:
+            ConfigError: There is no such platform.
+        """
+        return self._calls.capabilities(platform)
+
     def settings(self) -> list[Setting]:
         """Every setting in force and where it came from; secrets are withheld."""
         return self._calls.settings()
@@ -544,6 +578,13 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+async def _entered(spools: contextlib.ExitStack, source: Source, name: str | None) -> dict[str, Any]:
+    opening = _readable(source, name)
+    if isinstance(source, io.IOBase):  # reading it may block
+        return await asyncio.to_thread(spools.enter_context, opening)
+    return spools.enter_context(opening)
 
 
 def _as(twin: Callable[..., object]) -> Callable[[T], T]:
@@ -598,12 +639,21 @@ class AsyncClient:
         progress: Progress | None = None,
     ) -> FileRecord:
         with contextlib.ExitStack() as spools:
-            opening = _readable(source, name)
-            if isinstance(source, io.IOBase):  # reading it may block
-                readable = await asyncio.to_thread(spools.enter_context, opening)
-            else:
-                readable = spools.enter_context(opening)
+            readable = await _entered(spools, source, name)
             return await self._calls.upload(readable, to, purpose, paranoid, timeout, progress).run()
+
+    @_as(Client.plan)
+    async def plan(
+        self,
+        source: Source,
+        *,
+        to: str | Sequence[str] | None = None,
+        name: str | None = None,
+        purpose: str | None = None,
+    ) -> UploadPlan:
+        with contextlib.ExitStack() as spools:
+            readable = await _entered(spools, source, name)
+            return await self._calls.plan(readable, to, purpose).run()
 
     @_as(Client.ensure)
     async def ensure(
@@ -673,6 +723,10 @@ class AsyncClient:
     @_as(Client.platforms)
     async def platforms(self) -> Sequence[PlatformInfo]:
         return await self._calls.platforms().run()
+
+    @_as(Client.capabilities)
+    def capabilities(self, platform: str) -> Mapping[str, Any]:
+        return self._calls.capabilities(platform)
 
     @_as(Client.settings)
     def settings(self) -> Sequence[Setting]:

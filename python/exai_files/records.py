@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Content", "ContentKind", "Download", "FileRecord", "PlatformInfo", "RemoteFile", "Replica", "Setting", "Transfer"]
+__all__ = [
+    "Content",
+    "ContentKind",
+    "Download",
+    "FileRecord",
+    "PlannedTarget",
+    "PlatformInfo",
+    "RemoteFile",
+    "Replica",
+    "Setting",
+    "Transfer",
+    "UploadPlan",
+]
 
 ContentKind = Literal["bytes", "extracted-text", "opaque"]
 """What a platform gives back: the file's bytes, text it made of them, or nothing."""
@@ -203,6 +215,35 @@ class Transfer:
     def is_done(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.phase in ("sent", "already-there", "failed")
+
+
+@dataclass(frozen=True)
+class PlannedTarget:
+    """What an upload would do on one platform.
+
+    Attributes:
+        is_there: Nothing would be sent.
+    """
+
+    platform: str
+    purpose: str
+    remote_name: str
+    is_there: bool
+
+
+@dataclass(frozen=True)
+class UploadPlan:
+    """What an upload would do."""
+
+    digest: str
+    name: str
+    size: int
+    mime: str
+    targets: tuple[PlannedTarget, ...]
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> UploadPlan:
+        return cls(**{**data, "targets": tuple(PlannedTarget(**target) for target in data["targets"])})
 
 
 @dataclass(frozen=True)

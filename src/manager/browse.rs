@@ -47,7 +47,7 @@ impl Manager {
         let deadline = Instant::now() + within;
         let files = connection
             .resilience
-            .call(Operation::List, deadline, async || connection.platform.list(&ListQuery::default(), deadline).await)
+            .call(Operation::List, deadline, || async { connection.platform.list(&ListQuery::default(), deadline).await })
             .await?;
         Ok(files.into_iter().map(|file| RemoteListing { platform: platform.clone(), file }).collect())
     }
@@ -89,7 +89,7 @@ impl Manager {
     ) -> Result<FileObject> {
         connection
             .resilience
-            .call(Operation::Get, deadline, async || connection.platform.get(id, Some(purpose), deadline).await)
+            .call(Operation::Get, deadline, || async { connection.platform.get(id, Some(purpose), deadline).await })
             .await
     }
 }

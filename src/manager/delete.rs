@@ -41,7 +41,7 @@ impl Manager {
     pub(super) async fn remove(&self, connection: &Connection, id: &str, deadline: Instant) -> Result<()> {
         let outcome = connection
             .resilience
-            .call(Operation::Delete, deadline, async || connection.platform.delete(id, deadline).await)
+            .call(Operation::Delete, deadline, || async { connection.platform.delete(id, deadline).await })
             .await;
         match outcome {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -28,7 +28,7 @@ pub use browse::{PlatformInfo, RemoteListing};
 pub use ensure::EnsureRequest;
 pub use progress::{Phase, Transfer, Transfers};
 pub use read::{Content, Download};
-pub use upload::UploadRequest;
+pub use upload::{Plan, PlannedTarget, UploadRequest};
 
 use single_flight::SingleFlight;
 
@@ -60,6 +60,8 @@ pub struct ManagerOptions {
     pub upload_sends: u32,
     /// Where uploads go that name no platform.
     pub default_platforms: Vec<PlatformId>,
+    /// Platforms without a key, and the variables that may hold it.
+    pub missing_keys: BTreeMap<PlatformId, Vec<String>>,
 }
 
 impl Default for ManagerOptions {
@@ -70,6 +72,7 @@ impl Default for ManagerOptions {
             tag_names: true,
             upload_sends: 2,
             default_platforms: Vec::new(),
+            missing_keys: BTreeMap::new(),
         }
     }
 }
@@ -101,12 +104,14 @@ impl Manager {
     }
 
     fn connection(&self, platform: &PlatformId) -> Result<&Connection> {
-        self.connections.get(platform).ok_or_else(|| {
-            let known: Vec<&str> = self.connections.keys().map(PlatformId::as_str).collect();
-            let error = Error::new(ErrorKind::Config, format!("no platform {platform:?} is connected"));
-            match known.as_slice() {
-                [] => error.with_hint("set MOONSHOT_API_KEY or ZAI_API_KEY, or name an `api_key_file` in the configuration"),
-                known => error.with_hint(format!("connected: {}; others need a key", known.join(", "))),
+        self.connections.get(platform).ok_or_else(|| match self.options.missing_keys.get(platform) {
+            Some(variables) => Error::new(ErrorKind::Config, format!("there is no key for {platform}"))
+                .with_hint(format!("set {}, or name an `api_key_file` in the configuration", variables.join(" or "))),
+            None => {
+                let known = self.connections.keys().chain(self.options.missing_keys.keys());
+                let known: Vec<&str> = known.map(PlatformId::as_str).collect();
+                Error::new(ErrorKind::Config, format!("there is no platform {platform:?}"))
+                    .with_hint(format!("there are {}; others are added in the configuration", known.join(", ")))
             }
         })
     }

@@ -134,7 +134,7 @@ impl Manager {
         refuse_opaque(record, replica)?;
         let content = connection
             .resilience
-            .call(Operation::Content, deadline, async || {
+            .call(Operation::Content, deadline, || async {
                 connection.platform.content(&replica.remote_id, &replica.purpose, deadline).await?.collect().await
             })
             .await?;
@@ -146,7 +146,7 @@ impl Manager {
         refuse_opaque(record, replica)?;
         connection
             .resilience
-            .call(Operation::Content, deadline, async || {
+            .call(Operation::Content, deadline, || async {
                 connection.platform.content(&replica.remote_id, &replica.purpose, deadline).await
             })
             .await

@@ -61,7 +61,7 @@ impl Manager {
         let listed = target
             .connection
             .resilience
-            .call(Operation::List, deadline, async || platform.list(&query, deadline).await)
+            .call(Operation::List, deadline, || async { platform.list(&query, deadline).await })
             .await
             .map_err(|error| error.with_delivery(Delivery::Unknown))?;
         let mut candidates: Vec<FileObject> = listed.into_iter().filter(|object| is_ours(object, intent)).collect();

@@ -124,35 +124,17 @@ impl Manager {
         // An earlier holder's bytes may have arrived: an unanswered sending of its own, as it were.
         let mut unanswered = intent.is_takeover.then_some(Unanswered { sent_at: intent.last_sent_at, may_come_late: true });
         let mut sends = 0;
-        let outcome = target
-            .connection
-            .resilience
-            .repeat(deadline, |_| true, async |_| {
-                if let Some(sending) = unanswered {
-                    tracker.enter(Phase::Reconciling);
-                    if let Some(object) = self.find_orphan(target, intent, sending, deadline).await? {
-                        return Ok(Stored { object, origin: Origin::Adopted });
-                    }
-                    unanswered = None;
-                }
-                if sends >= self.options.upload_sends.max(1) {
-                    return Err(sends_used_up(target, sends));
-                }
-                let _permit = target.connection.resilience.admit(Operation::Upload, deadline).await?;
-                let sent_at = if sends == 0 && !intent.is_takeover { self.clock.now() } else { self.registry.sending(intent).await? };
-                tracker.enter(Phase::Sending);
-                match self.send_once(file, target, intent, &tracker.progress, deadline).await {
-                    Ok(object) => Ok(Stored { object, origin: Origin::Sent }),
-                    Err(error) => {
-                        if error.is_ambiguous() {
-                            unanswered = Some(Unanswered { sent_at, may_come_late: error.delivery() == Delivery::Unknown });
-                            sends += 1;
-                        }
-                        Err(error)
+        let mut attempts = target.connection.resilience.attempts(deadline);
+        let outcome = loop {
+            match self.attempt(file, target, intent, tracker, deadline, &mut unanswered, &mut sends).await {
+                Ok(stored) => break Ok(stored),
+                Err(error) => {
+                    if let Err(error) = attempts.pause(error, true).await {
+                        break Err(error);
                     }
                 }
-            })
-            .await;
+            }
+        };
         let stored = match (outcome, unanswered) {
             (Err(error), Some(sending)) => {
                 tracker.enter(Phase::Reconciling);
@@ -161,6 +143,42 @@ impl Manager {
             (outcome, _) => outcome?,
         };
         self.await_ready(target, stored, deadline).await
+    }
+
+    /// Looks for what an unanswered sending left, if there was one; else sends.
+    #[expect(clippy::too_many_arguments, reason = "the state of one loop, in the only function it calls")]
+    async fn attempt(
+        &self,
+        file: &Prepared,
+        target: &Target<'_>,
+        intent: &Intent,
+        tracker: &Tracker,
+        deadline: Instant,
+        unanswered: &mut Option<Unanswered>,
+        sends: &mut u32,
+    ) -> Result<Stored> {
+        if let Some(sending) = *unanswered {
+            tracker.enter(Phase::Reconciling);
+            if let Some(object) = self.find_orphan(target, intent, sending, deadline).await? {
+                return Ok(Stored { object, origin: Origin::Adopted });
+            }
+            *unanswered = None;
+        }
+        if *sends >= self.options.upload_sends {
+            return Err(sends_used_up(target, *sends));
+        }
+        let _permit = target.connection.resilience.admit(Operation::Upload, deadline).await?;
+        let is_first = *sends == 0 && !intent.is_takeover;
+        let sent_at = if is_first { self.clock.now() } else { self.registry.sending(intent).await? };
+        tracker.enter(Phase::Sending);
+        let outcome = self.send_once(file, target, intent, &tracker.progress, deadline).await;
+        if let Err(error) = &outcome
+            && error.is_ambiguous()
+        {
+            *unanswered = Some(Unanswered { sent_at, may_come_late: error.delivery() == Delivery::Unknown });
+            *sends += 1;
+        }
+        Ok(Stored { object: outcome?, origin: Origin::Sent })
     }
 
     /// Attempts are used up but the last one may have arrived: look once more before saying so.

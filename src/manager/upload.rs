@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde::Serialize;
 use tokio::time::Instant;
 
-use super::progress::{Phase, Transfers};
+use super::progress::{Phase, Tracker, Transfers};
 use super::{Connection, Manager};
 use crate::content::{Identity, OpenSource, Source, tagged_name};
 use crate::error::{Error, ErrorKind, Partial, Result};
-use crate::model::{ContentKind, FileRecord, Origin, PlatformId, Purpose, Replica};
+use crate::model::{ContentKind, Digest, FileRecord, Origin, PlatformId, Purpose, Replica};
 use crate::registry::{NewIntent, Placement};
 
 /// What to upload, and where to.
@@ -43,7 +44,45 @@ pub(super) struct Target<'m> {
     pub(super) retention: Option<Duration>,
 }
 
+/// What an upload would do.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    pub digest: Digest,
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    pub mime: String,
+    pub targets: Vec<PlannedTarget>,
+}
+
+/// What an upload would do on one platform.
+#[derive(Debug, Serialize)]
+pub struct PlannedTarget {
+    pub platform: PlatformId,
+    pub purpose: Purpose,
+    pub remote_name: String,
+    /// Nothing would be sent.
+    pub is_there: bool,
+}
+
 impl Manager {
+    /// What [`upload`](Self::upload) would do, without doing it.
+    ///
+    /// # Errors
+    /// Those that `upload` has before a byte is sent.
+    pub async fn plan(&self, request: &UploadRequest) -> Result<Plan> {
+        let platforms = self.wanted(&request.to)?;
+        let file = self.prepare(request).await?;
+        let mut targets = Vec::with_capacity(platforms.len());
+        for platform in &platforms {
+            let NewIntent { placement, remote_name, .. } = self.target(platform, &file, request)?.intent;
+            let is_there = self.registry.live_replica(&placement).await?.is_some();
+            targets.push(PlannedTarget { platform: platform.clone(), purpose: placement.purpose, remote_name, is_there });
+        }
+        let Prepared { source, identity } = file;
+        Ok(Plan { digest: identity.digest, name: source.name, size: identity.size, mime: identity.mime, targets })
+    }
+
     /// Uploads one file; platforms that have it already are not sent anything.
     ///
     /// # Errors
@@ -67,21 +106,30 @@ impl Manager {
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
         transfers.clear();
         let known = self.registry.find(&file.identity.digest).await?;
-        let placing = targets.iter().map(|target| {
+        let mut placing = Vec::with_capacity(targets.len());
+        for target in &targets {
             let tracker = transfers.track(&target.intent.placement.platform, &file.source.name, file.identity.size);
-            let (file, known) = (&file, known.as_ref());
-            async move {
-                let outcome = self.place(file, target, known, &tracker, deadline).await;
-                tracker.enter(match &outcome {
-                    Ok(replica) if replica.origin == Origin::AlreadyThere => Phase::AlreadyThere,
-                    Ok(_) => Phase::Sent,
-                    Err(_) => Phase::Failed,
-                });
-                (target.intent.placement.platform.clone(), outcome)
-            }
-        });
+            placing.push(self.place_tracked(&file, target, known.as_ref(), tracker, deadline));
+        }
         let outcomes = join_all(placing).await;
         conclude(&file, known, outcomes, self.clock.now())
+    }
+
+    async fn place_tracked(
+        &self,
+        file: &Prepared,
+        target: &Target<'_>,
+        known: Option<&FileRecord>,
+        tracker: Tracker,
+        deadline: Instant,
+    ) -> (PlatformId, Result<Replica>) {
+        let outcome = self.place(file, target, known, &tracker, deadline).await;
+        tracker.enter(match &outcome {
+            Ok(replica) if replica.origin == Origin::AlreadyThere => Phase::AlreadyThere,
+            Ok(_) => Phase::Sent,
+            Err(_) => Phase::Failed,
+        });
+        (target.intent.placement.platform.clone(), outcome)
     }
 
     fn wanted(&self, to: &[PlatformId]) -> Result<Vec<PlatformId>> {

@@ -15,7 +15,7 @@ use super::errors::raise;
 use super::pending::Pending;
 use crate::clock::Timestamp;
 use crate::config::{Config, Sources};
-use crate::connect::connect;
+use crate::connect::{capabilities, connect};
 use crate::content::Source;
 use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
@@ -51,6 +51,14 @@ where
     F: Future<Output = Answered<Answer>> + Send + 'static,
 {
     Pending::new(async move { work?.await })
+}
+
+fn source(path: Option<PathBuf>, data: Option<PyBackedBytes>) -> Source {
+    match (path, data) {
+        (Some(path), _) => Source::Path(path),
+        (None, Some(data)) => Source::Bytes(Bytes::from_owner(data)),
+        (None, None) => Source::Bytes(Bytes::new()),
+    }
 }
 
 impl Client {
@@ -92,6 +100,12 @@ impl Client {
         to_py(py, &settings)
     }
 
+    /// What a platform can do, connected or not.
+    fn capabilities(&self, py: Python<'_>, platform: &str) -> PyResult<Py<PyAny>> {
+        let known = capabilities(&self.config, platform).and_then(|known| value(&known));
+        to_py(py, &known.map_err(|error| raise(py, &error))?)
+    }
+
     #[pyo3(signature = (*, path, data, name, to, purpose, paranoid, timeout, transfers))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn upload(
@@ -107,14 +121,23 @@ impl Client {
     ) -> Pending {
         let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
         let request = self.within(timeout).and_then(|deadline| {
-            let source = match (path, data) {
-                (Some(path), _) => Source::Path(path),
-                (None, Some(data)) => Source::Bytes(Bytes::from_owner(data)),
-                (None, None) => Source::Bytes(Bytes::new()),
-            };
-            Ok(UploadRequest { source, name, to: platform_ids(&to)?, purpose, paranoid, deadline })
+            Ok(UploadRequest { source: source(path, data), name, to: platform_ids(&to)?, purpose, paranoid, deadline })
         });
         pending(request.map(|request| async move { Answer::of(&manager.upload(request, &transfers).await?) }))
+    }
+
+    #[pyo3(signature = (*, path, data, name, to, purpose))]
+    fn plan(&self, path: Option<PathBuf>, data: Option<PyBackedBytes>, name: Option<String>, to: Vec<String>, purpose: Option<String>) -> Pending {
+        let manager = self.manager.clone();
+        let request = platform_ids(&to).map(|to| UploadRequest {
+            source: source(path, data),
+            name,
+            to,
+            purpose,
+            paranoid: false,
+            deadline: self.deadline,
+        });
+        pending(request.map(|request| async move { Answer::of(&manager.plan(&request).await?) }))
     }
 
     #[pyo3(signature = (*, platform, name, created_after, after, limit))]

@@ -45,8 +45,10 @@ impl Pending {
         let task = runtime::spawn(async move {
             let _ = done.send(work.await);
         })?;
+        let outcome = Mutex::new(outcome); // a receiver may move to the detached section only when it is Sync
+        let next = || outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv_timeout(SLICE);
         loop {
-            match py.detach(|| outcome.recv_timeout(SLICE)) {
+            match py.detach(next) {
                 Ok(outcome) => return errors::answer(py, outcome),
                 Err(RecvTimeoutError::Disconnected) => return Err(PyRuntimeError::new_err("the call was dropped")),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -56,48 +56,28 @@ impl Resilience {
     /// Sends until it works, until repeating cannot help, or until the deadline.
     ///
     /// # Errors
-    /// The last attempt's error, with one line per earlier attempt; a local `RateLimited` when the account's
-    /// pace leaves no room before the deadline.
-    pub async fn call<T>(
-        &self,
-        operation: Operation,
-        deadline: Instant,
-        mut send: impl AsyncFnMut() -> Result<T>,
-    ) -> Result<T> {
-        self.repeat(deadline, |error| error.is_retryable(operation), async |_| {
-            let _permit = self.admit(operation, deadline).await?;
-            send().await
-        })
-        .await
-    }
-
-    /// Runs `attempt(1)`, `attempt(2)` … with full-jitter pauses while `again` says so.
-    ///
-    /// For callers whose attempts are more than one request; they [`admit`](Self::admit) each one themselves.
-    pub async fn repeat<T>(
-        &self,
-        deadline: Instant,
-        again: impl Fn(&Error) -> bool,
-        mut attempt: impl AsyncFnMut(u32) -> Result<T>,
-    ) -> Result<T> {
-        let mut history = Vec::new();
-        for number in 1.. {
-            let error = match attempt(number).await {
+    /// The last attempt's error, with one line per attempt; a local `RateLimited` when the account's pace leaves no
+    /// room before the deadline.
+    pub async fn call<T, Sending>(&self, operation: Operation, deadline: Instant, send: impl Fn() -> Sending) -> Result<T>
+    where
+        Sending: Future<Output = Result<T>>,
+    {
+        let mut attempts = self.attempts(deadline);
+        loop {
+            let permit = self.admit(operation, deadline).await?;
+            let error = match send().await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            self.heed(&error);
-            history.push(error.message().to_owned());
-            let pause = self.retry.pause(number, &error).filter(|_| again(&error));
-            match pause {
-                Some(pause) if Instant::now() + pause < deadline => {
-                    tracing::info!(platform = %self.label, attempt = number, ?pause, error = %error.message(), "retrying");
-                    sleep(pause).await;
-                }
-                _ => return Err(error.with_attempts(history)),
-            }
+            drop(permit);
+            let again = error.is_retryable(operation);
+            attempts.pause(error, again).await?;
         }
-        unreachable!("the loop ends by returning")
+    }
+
+    /// For callers whose attempts are more than one request; they [`admit`](Self::admit) each one themselves.
+    pub fn attempts(&self, deadline: Instant) -> Attempts<'_> {
+        Attempts { resilience: self, deadline, failed: Vec::new() }
     }
 
     /// Waits for this request's turn.
@@ -141,5 +121,33 @@ impl Resilience {
     fn still_queued(&self) -> Error {
         Error::new(ErrorKind::TimedOut, format!("{} had no room for this request before the deadline", self.label))
             .with_hint("allow more time, or raise the platform's `concurrency`")
+    }
+}
+
+/// The failed attempts of one call.
+#[derive(Debug)]
+pub struct Attempts<'r> {
+    resilience: &'r Resilience,
+    deadline: Instant,
+    failed: Vec<String>,
+}
+
+impl Attempts<'_> {
+    /// Pauses before the next attempt: full jitter, or what the platform asked for.
+    ///
+    /// # Errors
+    /// `error` itself, with the history of the call, when there is no next attempt.
+    pub async fn pause(&mut self, error: Error, again: bool) -> Result<()> {
+        self.resilience.heed(&error);
+        self.failed.push(error.message().to_owned());
+        let number = u32::try_from(self.failed.len()).unwrap_or(u32::MAX);
+        match self.resilience.retry.pause(number, &error).filter(|_| again) {
+            Some(pause) if Instant::now() + pause < self.deadline => {
+                tracing::info!(platform = %self.resilience.label, attempt = number, ?pause, error = %error.message(), "retrying");
+                sleep(pause).await;
+                Ok(())
+            }
+            _ => Err(error.with_attempts(std::mem::take(&mut self.failed))),
+        }
     }
 }

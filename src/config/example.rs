@@ -1,0 +1,58 @@
+//! The commented example, written from the table of settings.
+
+use std::fmt::Write as _;
+
+use super::schema::{Kind, PLATFORM, SETTINGS, Setting};
+
+const HEAD: &str = r#"# exai-files: every setting, with its default. Uncomment what you change.
+# Read from EXAI_FILES_CONFIG, ./exai-files.toml or <config directory>/exai-files/config.toml.
+# Stronger than this file: EXAI_FILES_RETRY__MAX_ATTEMPTS=3 (two underscores between levels), and the call itself.
+# Keys do not stand here: MOONSHOT_API_KEY, ZAI_API_KEY and ZHIPUAI_API_KEY hold them, or what api_key_env and
+# api_key_file name.
+"#;
+
+const TAIL: &str = r#"
+# A platform of your own:
+# [platforms.example]
+# kind = "openai-compatible"
+# base_url = "https://api.example.com/v1"
+# purposes = [{ name = "user_data" }, { name = "batch", content = "bytes" }]
+
+# What differs in production; chosen by EXAI_ENV=production.
+# [profile.production]
+# deadline = 120
+# [profile.production.platforms.moonshot]
+# tier = 3
+"#;
+
+pub(super) fn example() -> String {
+    let mut text = HEAD.to_owned();
+    let mut table = "";
+    for setting in SETTINGS.iter().filter(|setting| setting.kind != Kind::Secret) {
+        let (level, name) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
+        if level != table {
+            table = level;
+            let _ = write!(text, "\n[{}]\n", level.replace('*', "moonshot"));
+        }
+        let _ = writeln!(text, "# {}\n# {name} = {}", setting.doc, value(setting));
+    }
+    text + TAIL
+}
+
+/// The default, or something of the right kind.
+fn value(setting: &Setting) -> String {
+    match (setting.default, setting.kind) {
+        ("", Kind::Path) if setting.path == "registry.path" => "\":memory:\"".into(),
+        ("", Kind::Path) => format!("\"/etc/exai-files/{}\"", setting.path.trim_start_matches(PLATFORM)),
+        ("", Kind::BaseUrl) => "\"https://api.moonshot.cn/v1\"".into(),
+        ("", Kind::OneOf(words)) => format!("{:?}", words[0]),
+        ("", Kind::Text) if setting.path.ends_with("proxy") => "\"http://proxy.example.com:3128\"".into(),
+        ("", Kind::Text) if setting.path.ends_with("api_key_env") => "\"MOONSHOT_API_KEY\"".into(),
+        ("", Kind::Text) => "\"file-extract\"".into(),
+        ("", Kind::Count { min, .. }) => min.max(1).to_string(),
+        ("", Kind::Seconds { .. }) => "30".into(),
+        ("", Kind::Bytes) => "\"100 MiB\"".into(),
+        ("", _) => "\"\"".into(),
+        (default, _) => default.to_owned(),
+    }
+}

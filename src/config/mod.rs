@@ -1,0 +1,313 @@
+//! What is set, where it comes from, and whether it is right: read once, every fault reported at once.
+//!
+//! Precedence: call > environment > profile > file > default. Keys never stand in settings, only the names of the
+//! variables and files that hold them.
+
+mod example;
+mod layers;
+mod schema;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{AccountId, PlatformId, Secret};
+
+pub use layers::Origin;
+
+use layers::Layers;
+use schema::{Kind, SETTINGS};
+
+/// The platforms that need no `kind`.
+const BUILT_IN: [&str; 3] = ["moonshot", "zai", "zhipu"];
+
+/// Where settings are read from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A configuration file; default: `EXAI_FILES_CONFIG`, `./exai-files.toml`, the user's.
+    pub file: Option<PathBuf>,
+    pub env: BTreeMap<String, String>,
+    /// From the call, nested as in the file; the only layer that may carry `platforms.*.api_key`.
+    pub overrides: Value,
+}
+
+/// One setting in force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EffectiveSetting {
+    pub path: String,
+    pub value: Value,
+    /// For people: `default`, `exai-files.toml:12`, `environment variable …`, `the call`.
+    pub origin: String,
+}
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    values: BTreeMap<String, (Value, Origin)>,
+    env: BTreeMap<String, String>,
+    pub registry: PathBuf,
+    pub default_platforms: Vec<PlatformId>,
+    pub deadline: Duration,
+    pub platforms: Vec<PlatformConfig>,
+}
+
+/// One platform's settings.
+#[derive(Clone, Debug)]
+pub struct PlatformConfig {
+    pub id: PlatformId,
+    pub region: String,
+    pub base_url: Option<String>,
+    pub account: AccountId,
+    pub auth_is_jwt: bool,
+    pub tier: Option<u64>,
+    pub requests_per_minute: Option<u32>,
+    pub uploads_per_minute: Option<u32>,
+    pub concurrency: Option<usize>,
+    pub purpose: Option<String>,
+    pub commit_horizon: Option<Duration>,
+    /// `None` for the built-in platforms.
+    pub compatible: Option<Value>,
+    /// Variables that may hold the key, the first that is set counts.
+    pub key_variables: Vec<String>,
+    /// `None`: no key is to be had, so the platform is not connected.
+    pub key: Option<Secret>,
+}
+
+impl Config {
+    /// Reads all layers.
+    ///
+    /// # Errors
+    /// `Config`, with one line for each fault: where it is, what it is, what to do.
+    pub fn load(sources: Sources) -> Result<Config> {
+        let mut layers = Layers::defaults();
+        read_file(&sources, &mut layers);
+        layers.add_environment(&sources.env);
+        layers.add_call(&sources.overrides);
+        let faults = std::mem::take(&mut layers.faults);
+        let mut config = Config {
+            registry: PathBuf::new(),
+            default_platforms: Vec::new(),
+            deadline: Duration::ZERO,
+            platforms: Vec::new(),
+            values: layers.values,
+            env: sources.env,
+        };
+        let mut faults = faults;
+        config.fill(&mut faults);
+        match faults.as_slice() {
+            [] => Ok(config),
+            faults => Err(Error::new(ErrorKind::Config, format!("the configuration is wrong:\n  {}", faults.join("\n  ")))
+                .with_hint("`exai-files config example` prints every setting")),
+        }
+    }
+
+    /// A complete, commented configuration file.
+    pub fn example() -> String {
+        example::example()
+    }
+
+    /// Every setting in force, secrets withheld.
+    pub fn settings(&self) -> Vec<EffectiveSetting> {
+        let withheld = |path: &str, value: &Value| match schema::find(path).map(|setting| setting.kind) {
+            Some(Kind::Secret) => Value::from("set"),
+            _ if path == "http.proxy" => Value::from(without_user_info(value.as_str().unwrap_or_default())),
+            _ => value.clone(),
+        };
+        self.values
+            .iter()
+            .map(|(path, (value, origin))| EffectiveSetting { path: path.clone(), value: withheld(path, value), origin: origin.to_string() })
+            .collect()
+    }
+
+    // ===== typed access, for `connect` =====
+
+    pub fn flag(&self, path: &str) -> bool {
+        self.value(path).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    pub fn count(&self, path: &str) -> Option<u64> {
+        self.value(path).and_then(Value::as_u64)
+    }
+
+    pub fn duration(&self, path: &str) -> Option<Duration> {
+        self.value(path).and_then(Value::as_f64).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    }
+
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.value(path).and_then(Value::as_str)
+    }
+
+    pub fn path(&self, path: &str) -> Option<PathBuf> {
+        self.text(path).map(expand_home)
+    }
+
+    fn value(&self, path: &str) -> Option<&Value> {
+        self.values.get(path).map(|(value, _)| value)
+    }
+
+    // ===== from values to fields =====
+
+    fn fill(&mut self, faults: &mut Vec<String>) {
+        self.deadline = self.duration("deadline").unwrap_or(Duration::from_secs(600));
+        match self.path("registry.path").or_else(|| self.default_registry()) {
+            Some(path) => self.registry = path,
+            None => faults.push("default: registry.path: this user has no data directory; set it".into()),
+        }
+        self.platforms = self.platform_names().iter().filter_map(|name| self.platform(name, faults)).collect();
+        self.default_platforms = self.named_platforms(faults);
+    }
+
+    fn default_registry(&self) -> Option<PathBuf> {
+        let home = self.env.get("XDG_DATA_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+        Some(home.or_else(dirs::data_dir)?.join("exai-files").join("registry.db"))
+    }
+
+    fn platform_names(&self) -> BTreeSet<String> {
+        let named = self.values.keys().filter_map(|path| path.strip_prefix("platforms.")?.split('.').next());
+        named.chain(BUILT_IN).map(str::to_owned).collect()
+    }
+
+    fn named_platforms(&self, faults: &mut Vec<String>) -> Vec<PlatformId> {
+        let Some((Value::Array(names), origin)) = self.values.get("default_platforms") else { return Vec::new() };
+        let known = |id: &PlatformId| self.platforms.iter().any(|platform| platform.id == *id);
+        let mut ids = Vec::new();
+        for name in names.iter().filter_map(Value::as_str) {
+            match PlatformId::new(name) {
+                Ok(id) if known(&id) => ids.push(id),
+                _ => faults.push(format!("{origin}: default_platforms: no platform {name:?}; add [platforms.{name}] with kind and base_url")),
+            }
+        }
+        ids
+    }
+
+    fn platform(&self, name: &str, faults: &mut Vec<String>) -> Option<PlatformConfig> {
+        let of = |setting: &str| format!("platforms.{name}.{setting}");
+        let origin = self.values.iter().find(|(path, _)| path.starts_with(&of(""))).map(|(_, (_, origin))| origin.to_string());
+        let origin = origin.unwrap_or_else(|| "default".into());
+        let id = PlatformId::new(name).map_err(|error| faults.push(format!("{origin}: platforms.{name}: {}", error.message()))).ok()?;
+        if self.value(&of("enabled")).and_then(Value::as_bool) == Some(false) {
+            return None;
+        }
+        let built_in = BUILT_IN.contains(&name);
+        if !built_in && (self.text(&of("kind")).is_none() || self.text(&of("base_url")).is_none()) {
+            let near = BUILT_IN.iter().find(|known| strsim::levenshtein(known, name) <= 2);
+            let suggestion = near.map_or(String::new(), |near| format!("; did you mean platforms.{near}?"));
+            faults.push(format!("{origin}: platforms.{name}: a platform of your own needs kind = \"openai-compatible\" and a base_url{suggestion}"));
+            return None;
+        }
+        if name != "moonshot" {
+            for setting in ["tier", "region"] {
+                if let Some((_, origin)) = self.values.get(&of(setting)) {
+                    faults.push(format!("{origin}: {}: only moonshot has one", of(setting)));
+                }
+            }
+        }
+        let key_variables = self.key_variables(name);
+        let narrow = |setting: &str| self.count(&of(setting)).and_then(|count| u32::try_from(count).ok());
+        Some(PlatformConfig {
+            region: self.text(&of("region")).unwrap_or("intl").to_owned(),
+            base_url: self.text(&of("base_url")).map(str::to_owned),
+            account: AccountId::new(self.text(&of("account")).unwrap_or("default")),
+            auth_is_jwt: self.text(&of("auth")) == Some("jwt"),
+            tier: self.count(&of("tier")),
+            requests_per_minute: narrow("requests_per_minute"),
+            uploads_per_minute: narrow("uploads_per_minute"),
+            concurrency: self.count(&of("concurrency")).and_then(|count| usize::try_from(count).ok()),
+            purpose: self.text(&of("purpose")).map(str::to_owned),
+            commit_horizon: self.duration(&of("commit_horizon")),
+            compatible: (!built_in).then(|| self.compatible(name)),
+            key: self.key(name, &key_variables, faults),
+            key_variables,
+            id,
+        })
+    }
+
+    /// The settings that describe a platform of the user's own.
+    fn compatible(&self, name: &str) -> Value {
+        let names = ["base_url", "purposes", "list_needs_purpose", "has_get", "max_file_bytes", "max_files", "retention_days"];
+        let given = names.iter().filter_map(|setting| Some(((*setting).to_owned(), self.value(&format!("platforms.{name}.{setting}"))?.clone())));
+        Value::Object(given.collect())
+    }
+
+    /// The names that SDKs and the existing tool use, unless the settings name one.
+    fn key_variables(&self, name: &str) -> Vec<String> {
+        if let Some(variable) = self.text(&format!("platforms.{name}.api_key_env")) {
+            return vec![variable.to_owned()];
+        }
+        match name {
+            "moonshot" => vec!["MOONSHOT_API_KEY".into(), "KIMI_API_KEY".into()],
+            "zai" => vec!["ZAI_API_KEY".into(), "GLM_API_KEY".into()],
+            "zhipu" => vec!["ZHIPUAI_API_KEY".into()],
+            other => vec![format!("{}_API_KEY", other.to_ascii_uppercase().replace(['-', '.'], "_"))],
+        }
+    }
+
+    fn key(&self, name: &str, variables: &[String], faults: &mut Vec<String>) -> Option<Secret> {
+        if let Some(key) = self.text(&format!("platforms.{name}.api_key")) {
+            return Some(Secret::new(key));
+        }
+        let file = format!("platforms.{name}.api_key_file");
+        if let Some((_, origin)) = self.values.get(&file) {
+            return read_key(&self.path(&file)?).map_err(|why| faults.push(format!("{origin}: {file}: {why}"))).ok();
+        }
+        let set = variables.iter().find_map(|variable| self.env.get(variable).filter(|key| !key.trim().is_empty()));
+        set.map(|key| Secret::new(key.trim()))
+    }
+}
+
+fn read_file(sources: &Sources, layers: &mut Layers) {
+    let named = sources.file.clone().or_else(|| sources.env.get("EXAI_FILES_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+    let is_named = named.is_some();
+    let Some(path) = named.or_else(|| usual_files(&sources.env).into_iter().find(|path| path.is_file())) else { return };
+    let profile = sources.env.get("EXAI_ENV").map(String::as_str).filter(|name| !name.is_empty());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => layers.add_file(&path, &text, profile),
+        Err(error) if is_named => layers.faults.push(format!("{}: the configuration file cannot be read: {error}", path.display())),
+        Err(error) => layers.faults.push(format!("{}: cannot be read: {error}", path.display())),
+    }
+}
+
+fn usual_files(env: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let home = env.get("XDG_CONFIG_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or_else(dirs::config_dir);
+    let user = home.map(|home| home.join("exai-files").join("config.toml"));
+    std::iter::once(PathBuf::from("exai-files.toml")).chain(user).collect()
+}
+
+fn expand_home(text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), dirs::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(text),
+    }
+}
+
+/// A key file that others may read is no secret.
+fn read_key(path: &std::path::Path) -> std::result::Result<Secret, String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err("may be read by others; chmod 600 it".into());
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let key = text.trim();
+    if key.is_empty() { Err("is empty".into()) } else { Ok(Secret::new(key)) }
+}
+
+fn without_user_info(text: &str) -> String {
+    match url::Url::parse(text) {
+        Ok(mut url) if url.password().is_some() || !url.username().is_empty() => {
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.to_string()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Number of settings that there are, for the completeness test of the example.
+pub fn setting_paths() -> Vec<&'static str> {
+    SETTINGS.iter().filter(|setting| setting.kind != Kind::Secret).map(|setting| setting.path).collect()
+}

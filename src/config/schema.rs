@@ -1,0 +1,214 @@
+//! The one table of settings. Reading, checking, suggesting, showing and the example all follow from it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What a setting may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    Text,
+    /// A file or directory; `~` is the home directory.
+    Path,
+    /// `true` or `false`.
+    Flag,
+    Count { min: u64, max: u64 },
+    /// Seconds as a number, or `"30s"`, `"5m"`, `"1h"`.
+    Seconds { min: f64 },
+    /// Bytes as a number, or `"100 MiB"`.
+    Bytes,
+    OneOf(&'static [&'static str]),
+    /// A list of strings.
+    Names,
+    /// An http(s) base URL without user information.
+    BaseUrl,
+    /// A list of tables, for `OpenAiCompatible::purposes`.
+    Purposes,
+    /// Taken from the call only, and never shown.
+    Secret,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    /// Levels parted by dots; `*` is a platform's name.
+    pub path: &'static str,
+    pub kind: Kind,
+    /// As JSON text; `""` for none.
+    pub default: &'static str,
+    pub doc: &'static str,
+}
+
+const fn setting(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    Setting { path, kind, default, doc }
+}
+
+/// Where a platform's own settings begin.
+pub(super) const PLATFORM: &str = "platforms.*.";
+
+pub(super) const SETTINGS: &[Setting] = &[
+    setting("default_platforms", Kind::Names, "[]", "Where uploads go that name no platform."),
+    setting("deadline", Kind::Seconds { min: 0.001 }, "600", "Of each call: queues, retries and transfer together."),
+    setting("registry.path", Kind::Path, "", "SQLite file, or \":memory:\". Default: in the user's data directory."),
+    setting("upload.root", Kind::Path, "", "When set, nothing outside this directory is uploaded, whatever links say."),
+    setting("upload.paranoid", Kind::Flag, "false", "Hash files again even if they have not changed."),
+    setting("upload.tag_names", Kind::Flag, "true", "Put a tag of the content into remote names: a lost upload can then be found for certain."),
+    setting("upload.memory_limit", Kind::Bytes, "\"4 MiB\"", "Files up to this size are read once and sent from memory."),
+    setting("http.connect_timeout", Kind::Seconds { min: 0.001 }, "5", "DNS, TCP and TLS."),
+    setting("http.answer_timeout", Kind::Seconds { min: 0.001 }, "120", "From the last byte sent to the first received; platforms extract text meanwhile."),
+    setting("http.stall_timeout", Kind::Seconds { min: 0.001 }, "30", "No byte moving in either direction."),
+    setting("http.total_timeout", Kind::Seconds { min: 0.001 }, "180", "Of one request; a body adds its size over `min_bytes_per_second`."),
+    setting("http.min_bytes_per_second", Kind::Bytes, "32768", "The slowest transfer that is waited for."),
+    setting("http.ca_bundle", Kind::Path, "", "PEM file with further certificate authorities."),
+    setting("http.proxy", Kind::Text, "", "Proxy URL. Default: the usual environment variables."),
+    setting("retry.max_attempts", Kind::Count { min: 1, max: 20 }, "5", "The first one included."),
+    setting("retry.base", Kind::Seconds { min: 0.0 }, "1", "Ceiling of the first pause; it doubles, and each pause is drawn below it."),
+    setting("retry.cap", Kind::Seconds { min: 0.0 }, "16", "Ceiling of every pause."),
+    setting("retry.upload_sends", Kind::Count { min: 1, max: 5 }, "2", "Times the bytes of one upload may leave when replies get lost."),
+    setting("retry.commit_horizon", Kind::Seconds { min: 0.0 }, "30", "How long after its sending a lost upload may still turn up on the platform."),
+    setting("platforms.*.enabled", Kind::Flag, "true", "Whether to connect to it."),
+    setting("platforms.*.kind", Kind::OneOf(&["openai-compatible"]), "", "For platforms of your own."),
+    setting("platforms.*.region", Kind::OneOf(&["intl", "cn"]), "\"intl\"", "moonshot only; keys are not interchangeable."),
+    setting("platforms.*.base_url", Kind::BaseUrl, "", "In place of the platform's own."),
+    setting("platforms.*.account", Kind::Text, "\"default\"", "Your name for the account; remote ids belong to it."),
+    setting("platforms.*.api_key_env", Kind::Text, "", "Variable that holds the key."),
+    setting("platforms.*.api_key_file", Kind::Path, "", "File that holds the key, readable by nobody else."),
+    setting("platforms.*.api_key", Kind::Secret, "", ""),
+    setting("platforms.*.auth", Kind::OneOf(&["key", "jwt"]), "\"key\"", "zai and zhipu: send the key itself, or a JWT made from it."),
+    setting("platforms.*.tier", Kind::Count { min: 0, max: 5 }, "", "moonshot: the account's tier; 0 (3 requests a minute) until you say otherwise."),
+    setting("platforms.*.requests_per_minute", Kind::Count { min: 0, max: 1_000_000 }, "", "In place of the tier's; 0 for no limit."),
+    setting("platforms.*.uploads_per_minute", Kind::Count { min: 0, max: 1_000_000 }, "", "Uploads alone; 0 for no limit."),
+    setting("platforms.*.concurrency", Kind::Count { min: 1, max: 10_000 }, "", "Requests in flight. Default: the tier's, at most 32; else 8."),
+    setting("platforms.*.purpose", Kind::Text, "", "Purpose of uploads that name none. Default: by the file's type."),
+    setting("platforms.*.commit_horizon", Kind::Seconds { min: 0.0 }, "", "In place of `retry.commit_horizon`."),
+    setting("platforms.*.max_file_bytes", Kind::Bytes, "", "openai-compatible: the largest file."),
+    setting("platforms.*.max_files", Kind::Count { min: 0, max: u64::MAX }, "", "openai-compatible: files per account."),
+    setting("platforms.*.retention_days", Kind::Count { min: 1, max: 36_500 }, "", "openai-compatible: when files expire."),
+    setting("platforms.*.has_get", Kind::Flag, "true", "openai-compatible: whether a file can be asked for by its id."),
+    setting("platforms.*.list_needs_purpose", Kind::Flag, "false", "openai-compatible: whether each purpose is listed on its own."),
+    setting("platforms.*.purposes", Kind::Purposes, "[]", "openai-compatible: tables of name, aliases, content, max_bytes."),
+];
+
+/// The row for a path, with the platform's name taken for `*`.
+pub(super) fn find(path: &str) -> Option<&'static Setting> {
+    let pattern = pattern(path);
+    SETTINGS.iter().find(|setting| setting.path == pattern)
+}
+
+fn pattern(path: &str) -> String {
+    match path.strip_prefix("platforms.").and_then(|rest| rest.split_once('.')) {
+        Some((_, rest)) => format!("{PLATFORM}{rest}"),
+        None => path.to_owned(),
+    }
+}
+
+/// The setting most like a misspelt one.
+pub(super) fn nearest(path: &str) -> Option<String> {
+    let pattern = pattern(path);
+    let likeness = |known: &Setting| strsim::jaro_winkler(known.path, &pattern);
+    let best = SETTINGS
+        .iter()
+        .filter(|setting| setting.kind != Kind::Secret)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .filter(|best| likeness(best) > 0.8)?;
+    let platform = path.strip_prefix("platforms.").and_then(|rest| rest.split('.').next()).unwrap_or("*");
+    Some(best.path.replace('*', platform))
+}
+
+impl Setting {
+    pub(super) fn default(&self) -> Option<Value> {
+        serde_json::from_str(self.default).ok()
+    }
+
+    /// The value in its plain form: seconds and bytes as numbers.
+    ///
+    /// # Errors
+    /// What it must be instead.
+    pub(super) fn check(&self, value: &Value) -> Result<Value, String> {
+        let text = || value.as_str().filter(|text| !text.is_empty());
+        match self.kind {
+            Kind::Text | Kind::Path | Kind::Secret => text().map(|text| json!(text)).ok_or("must be text".into()),
+            Kind::Flag => value.as_bool().map(|flag| json!(flag)).ok_or("must be true or false".into()),
+            Kind::Count { min, max } => {
+                let fits = value.as_u64().filter(|count| (min..=max).contains(count));
+                fits.map(|count| json!(count)).ok_or_else(|| match max {
+                    u64::MAX => format!("must be a whole number from {min}"),
+                    max => format!("must be a whole number from {min} to {max}"),
+                })
+            }
+            Kind::Seconds { min } => {
+                let seconds = value.as_f64().or_else(|| text().and_then(seconds_of));
+                let fits = seconds.filter(|seconds| *seconds >= min && Duration::try_from_secs_f64(*seconds).is_ok());
+                fits.map(|seconds| json!(seconds)).ok_or("must be seconds, such as 30, \"30s\" or \"5m\"".into())
+            }
+            Kind::Bytes => {
+                let bytes = value.as_u64().or_else(|| text().and_then(bytes_of)).filter(|bytes| *bytes > 0);
+                bytes.map(|bytes| json!(bytes)).ok_or("must be bytes, such as 1048576 or \"1 MiB\"".into())
+            }
+            Kind::OneOf(words) => {
+                let fits = text().filter(|word| words.contains(word));
+                fits.map(|word| json!(word)).ok_or_else(|| format!("must be one of {}", words.join(", ")))
+            }
+            Kind::Names => {
+                let names = value.as_array().filter(|names| names.iter().all(Value::is_string));
+                names.map(|names| json!(names)).ok_or("must be a list of names, such as [\"moonshot\"]".into())
+            }
+            Kind::BaseUrl => text().ok_or("must be a URL".into()).and_then(base_url).map(Value::String),
+            Kind::Purposes => match value.is_array() {
+                true => Ok(value.clone()),
+                false => Err("must be a list of tables, each with a name".into()),
+            },
+        }
+    }
+}
+
+fn seconds_of(text: &str) -> Option<f64> {
+    let (number, unit) = text.trim().split_at(text.trim().find(|c: char| c.is_ascii_alphabetic())?);
+    let factor = match unit.trim() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        _ => return None,
+    };
+    number.trim().parse::<f64>().ok().map(|number| number * factor)
+}
+
+fn bytes_of(text: &str) -> Option<u64> {
+    let (number, unit) = text.trim().split_at(text.trim().find(|c: char| c.is_ascii_alphabetic())?);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "kb" => 1_000,
+        "kib" => 1 << 10,
+        "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        _ => return None,
+    };
+    number.trim().parse::<f64>().ok().filter(|number| *number >= 0.0).map(|number| (number * factor as f64) as u64)
+}
+
+/// Without a trailing slash, because `//files` is another route on some gateways (platform_api.md §7.2).
+fn base_url(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|_| "must be a URL such as https://api.example.com/v1")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not carry a user name or password".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not carry a query or a fragment".into());
+    }
+    let is_loopback = match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => return Err("must name a host".into()),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback => {}
+        "http" => return Err("must be https: a key would travel in the clear".into()),
+        _ => return Err("must be https".into()),
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}

@@ -1,0 +1,147 @@
+//! From settings to a working [`Manager`]: which platforms are reached how, and with what patience.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, PlatformConfig};
+use crate::content::SourcePolicy;
+use crate::credentials::{ApiKey, CredentialProvider, ZhipuJwt};
+use crate::error::{Error, ErrorKind, Result};
+use crate::manager::{Connection, Manager, ManagerOptions};
+use crate::model::Secret;
+use crate::platform::{Capabilities, FilesApi, OpenAiCompatible, Platform, Profile, moonshot, zai, zhipu};
+use crate::registry::Registry;
+use crate::resilience::{Limits, Rate, Resilience, RetryPolicy};
+use crate::transport::{HttpClient, HttpOptions, Timeouts};
+
+/// Requests in flight where nobody publishes a number.
+const CONCURRENCY: usize = 8;
+
+/// A tier may allow a thousand; more than this helps no single process.
+const MOST_CONCURRENT: usize = 32;
+
+/// Opens the registry and connects every platform that has a key.
+///
+/// # Errors
+/// `Config` for keys and files that cannot be used; `Registry`.
+pub fn connect(config: &Config) -> Result<Manager> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut connections = Vec::new();
+    for platform in &config.platforms {
+        if let Some(key) = &platform.key {
+            connections.push(connection(config, platform, key, &clock)?);
+        }
+    }
+    let registry = Registry::open(&config.registry, clock.clone())?;
+    Ok(Manager::new(registry, clock, options(config), connections))
+}
+
+/// What a platform can do, connected or not.
+///
+/// # Errors
+/// `Config` when no such platform is configured.
+pub fn capabilities(config: &Config, name: &str) -> Result<Capabilities> {
+    let id = crate::model::PlatformId::new(name)?;
+    let platform = config.platforms.iter().find(|platform| platform.id == id).ok_or_else(|| {
+        let known: Vec<&str> = config.platforms.iter().map(|platform| platform.id.as_str()).collect();
+        Error::new(ErrorKind::Config, format!("there is no platform {name:?}")).with_hint(format!("there are {}", known.join(", ")))
+    })?;
+    Ok(profile(platform)?.capabilities)
+}
+
+fn options(config: &Config) -> ManagerOptions {
+    ManagerOptions {
+        source: SourcePolicy {
+            root: config.path("upload.root"),
+            memory_limit: config.count("upload.memory_limit").unwrap_or(4 << 20),
+        },
+        paranoid: config.flag("upload.paranoid"),
+        tag_names: config.flag("upload.tag_names"),
+        upload_sends: config.count("retry.upload_sends").and_then(|sends| u32::try_from(sends).ok()).unwrap_or(2),
+        default_platforms: config.default_platforms.clone(),
+        missing_keys: config
+            .platforms
+            .iter()
+            .filter(|platform| platform.key.is_none())
+            .map(|platform| (platform.id.clone(), platform.key_variables.clone()))
+            .collect(),
+    }
+}
+
+fn connection(config: &Config, platform: &PlatformConfig, key: &Secret, clock: &Arc<dyn Clock>) -> Result<Connection> {
+    let of_platform = |error: Error| Error::new(error.kind(), format!("{}: {}", platform.id, error.message())).with_hint(error.hint().unwrap_or_default());
+    let credentials: Arc<dyn CredentialProvider> = match platform.auth_is_jwt {
+        true => Arc::new(ZhipuJwt::new(key, clock.clone()).map_err(of_platform)?),
+        false => Arc::new(ApiKey::new(key.clone()).map_err(of_platform)?),
+    };
+    let profile = profile(platform)?;
+    let http = HttpClient::new(&http_options(config)).map_err(|error| {
+        Error::new(ErrorKind::Config, format!("{}: {error}", platform.id)).with_hint("check the `http` settings").with_source(error)
+    })?;
+    let limits = limits(platform, &profile.capabilities);
+    let api = FilesApi::new(profile, platform.account.clone(), http, credentials, clock.clone());
+    Ok(Connection {
+        resilience: Resilience::new(api.id().as_str(), retry_policy(config), &limits),
+        platform: Arc::new(api),
+        purpose: platform.purpose.clone(),
+        commit_horizon: platform.commit_horizon.or_else(|| config.duration("retry.commit_horizon")).unwrap_or(Duration::from_secs(30)),
+    })
+}
+
+fn profile(platform: &PlatformConfig) -> Result<Profile> {
+    let mut profile = match (platform.id.as_str(), &platform.compatible) {
+        (name, Some(table)) => {
+            let table: OpenAiCompatible = serde_json::from_value(table.clone()).map_err(|error| {
+                Error::new(ErrorKind::Config, format!("platforms.{name}: {error}")).with_hint("`exai-files config example` shows such a table")
+            })?;
+            table.profile(name)?
+        }
+        ("zai", None) => zai()?,
+        ("zhipu", None) => zhipu()?,
+        (_, None) => moonshot(&platform.region)?,
+    };
+    if let Some(base_url) = &platform.base_url {
+        profile.capabilities.base_url.clone_from(base_url);
+    }
+    Ok(profile)
+}
+
+fn http_options(config: &Config) -> HttpOptions {
+    let defaults = Timeouts::default();
+    HttpOptions {
+        timeouts: Timeouts {
+            connect: config.duration("http.connect_timeout").unwrap_or(defaults.connect),
+            answer: config.duration("http.answer_timeout").unwrap_or(defaults.answer),
+            stall: config.duration("http.stall_timeout").unwrap_or(defaults.stall),
+            total: config.duration("http.total_timeout").unwrap_or(defaults.total),
+            min_bytes_per_second: config.count("http.min_bytes_per_second").unwrap_or(defaults.min_bytes_per_second),
+        },
+        ca_bundle: config.path("http.ca_bundle"),
+        proxy: config.text("http.proxy").map(str::to_owned),
+    }
+}
+
+fn retry_policy(config: &Config) -> RetryPolicy {
+    let defaults = RetryPolicy::default();
+    RetryPolicy {
+        max_attempts: config.count("retry.max_attempts").and_then(|count| u32::try_from(count).ok()).unwrap_or(defaults.max_attempts),
+        base: config.duration("retry.base").unwrap_or(defaults.base),
+        cap: config.duration("retry.cap").unwrap_or(defaults.cap),
+    }
+}
+
+/// The account's pace: as set, else the lowest tier the vendor publishes.
+///
+/// The vendor's tiers say nothing about another base URL, so there only what is set counts.
+fn limits(platform: &PlatformConfig, capabilities: &Capabilities) -> Limits {
+    let wanted = platform.tier.or_else(|| platform.base_url.is_none().then_some(0));
+    let tier = capabilities.tiers.as_ref().and_then(|tiers| tiers.value.iter().find(|tier| Some(u64::from(tier.tier)) == wanted));
+    let requests = platform.requests_per_minute.or_else(|| tier.map(|tier| tier.requests_per_minute));
+    let concurrency = tier.map(|tier| (tier.concurrency as usize).min(MOST_CONCURRENT));
+    Limits {
+        requests: requests.filter(|count| *count > 0).map(Rate::per_minute),
+        uploads: platform.uploads_per_minute.filter(|count| *count > 0).map(Rate::per_minute),
+        concurrency: platform.concurrency.or(concurrency).unwrap_or(CONCURRENCY),
+    }
+}

@@ -45,7 +45,8 @@ pub fn capabilities(config: &Config, name: &str) -> Result<Capabilities> {
     let id = crate::model::PlatformId::new(name)?;
     let platform = config.platforms.iter().find(|platform| platform.id == id).ok_or_else(|| {
         let known: Vec<&str> = config.platforms.iter().map(|platform| platform.id.as_str()).collect();
-        Error::new(ErrorKind::Config, format!("there is no platform {name:?}")).with_hint(format!("there are {}", known.join(", ")))
+        Error::new(ErrorKind::Config, format!("there is no platform {name:?}"))
+            .with_hint(format!("there are {}", known.join(", ")))
     })?;
     Ok(profile(platform)?.capabilities)
 }
@@ -70,14 +71,19 @@ fn options(config: &Config) -> ManagerOptions {
 }
 
 fn connection(config: &Config, platform: &PlatformConfig, key: &Secret, clock: &Arc<dyn Clock>) -> Result<Connection> {
-    let of_platform = |error: Error| Error::new(error.kind(), format!("{}: {}", platform.id, error.message())).with_hint(error.hint().unwrap_or_default());
+    let of_platform = |error: Error| {
+        Error::new(error.kind(), format!("{}: {}", platform.id, error.message()))
+            .with_hint(error.hint().unwrap_or_default())
+    };
     let credentials: Arc<dyn CredentialProvider> = match platform.auth_is_jwt {
         true => Arc::new(ZhipuJwt::new(key, clock.clone()).map_err(of_platform)?),
         false => Arc::new(ApiKey::new(key.clone()).map_err(of_platform)?),
     };
     let profile = profile(platform)?;
     let http = HttpClient::new(&http_options(config)).map_err(|error| {
-        Error::new(ErrorKind::Config, format!("{}: {error}", platform.id)).with_hint("check the `http` settings").with_source(error)
+        Error::new(ErrorKind::Config, format!("{}: {error}", platform.id))
+            .with_hint("check the `http` settings")
+            .with_source(error)
     })?;
     let limits = limits(platform, &profile.capabilities);
     let api = FilesApi::new(profile, platform.account.clone(), http, credentials, clock.clone());
@@ -85,7 +91,10 @@ fn connection(config: &Config, platform: &PlatformConfig, key: &Secret, clock: &
         resilience: Resilience::new(api.id().as_str(), retry_policy(config), &limits),
         platform: Arc::new(api),
         purpose: platform.purpose.clone(),
-        commit_horizon: platform.commit_horizon.or_else(|| config.duration("retry.commit_horizon")).unwrap_or(Duration::from_secs(30)),
+        commit_horizon: platform
+            .commit_horizon
+            .or_else(|| config.duration("retry.commit_horizon"))
+            .unwrap_or(Duration::from_secs(30)),
     })
 }
 
@@ -93,7 +102,8 @@ fn profile(platform: &PlatformConfig) -> Result<Profile> {
     let mut profile = match (platform.id.as_str(), &platform.compatible) {
         (name, Some(table)) => {
             let table: OpenAiCompatible = serde_json::from_value(table.clone()).map_err(|error| {
-                Error::new(ErrorKind::Config, format!("platforms.{name}: {error}")).with_hint("`exai-files config example` shows such a table")
+                Error::new(ErrorKind::Config, format!("platforms.{name}: {error}"))
+                    .with_hint("`exai-files config example` shows such a table")
             })?;
             table.profile(name)?
         }
@@ -125,7 +135,10 @@ fn http_options(config: &Config) -> HttpOptions {
 fn retry_policy(config: &Config) -> RetryPolicy {
     let defaults = RetryPolicy::default();
     RetryPolicy {
-        max_attempts: config.count("retry.max_attempts").and_then(|count| u32::try_from(count).ok()).unwrap_or(defaults.max_attempts),
+        max_attempts: config
+            .count("retry.max_attempts")
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(defaults.max_attempts),
         base: config.duration("retry.base").unwrap_or(defaults.base),
         cap: config.duration("retry.cap").unwrap_or(defaults.cap),
     }
@@ -136,7 +149,10 @@ fn retry_policy(config: &Config) -> RetryPolicy {
 /// The vendor's tiers say nothing about another base URL, so there only what is set counts.
 fn limits(platform: &PlatformConfig, capabilities: &Capabilities) -> Limits {
     let wanted = platform.tier.or_else(|| platform.base_url.is_none().then_some(0));
-    let tier = capabilities.tiers.as_ref().and_then(|tiers| tiers.value.iter().find(|tier| Some(u64::from(tier.tier)) == wanted));
+    let tier = capabilities
+        .tiers
+        .as_ref()
+        .and_then(|tiers| tiers.value.iter().find(|tier| Some(u64::from(tier.tier)) == wanted));
     let requests = platform.requests_per_minute.or_else(|| tier.map(|tier| tier.requests_per_minute));
     let concurrency = tier.map(|tier| (tier.concurrency as usize).min(MOST_CONCURRENT));
     Limits {

@@ -35,13 +35,12 @@ def rich(*, file: IO[str] | None = None) -> Iterator[Show]:
     import sys
 
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     bars = Progress(
         TextColumn("{task.fields[place]:<9} {task.description}", markup=False),
         BarColumn(bar_width=24),
         DownloadColumn(),
-        TransferSpeedColumn(),
         TextColumn("{task.fields[phase]}"),
         console=Console(file=file or sys.stderr),
         disable=is_disabled(),

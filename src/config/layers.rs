@@ -97,7 +97,11 @@ impl Layers {
         }
         if let Some(wanted) = profile.filter(|wanted| !profiles.is_empty() && !profiles.contains_key(*wanted)) {
             let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
-            self.faults.push(format!("environment variable EXAI_ENV: {} has no [profile.{wanted}], only {}", path.display(), known.join(", ")));
+            self.faults.push(format!(
+                "environment variable EXAI_ENV: {} has no [profile.{wanted}], only {}",
+                path.display(),
+                known.join(", ")
+            ));
         }
     }
 
@@ -133,7 +137,9 @@ impl Layers {
             }
         }
         for (name, value) in environment {
-            let Some(rest) = name.strip_prefix(PREFIX).filter(|_| !NOT_SETTINGS.contains(&name.as_str())) else { continue };
+            let Some(rest) = name.strip_prefix(PREFIX).filter(|_| !NOT_SETTINGS.contains(&name.as_str())) else {
+                continue;
+            };
             let path = rest.to_ascii_lowercase().replace("__", ".");
             let value = schema::find(&path).map_or(Value::Null, |setting| from_text(setting, value));
             self.add(&path, &value, Origin::Environment { name: name.clone() });
@@ -211,14 +217,16 @@ fn line_of(text: &str, at: usize) -> usize {
 fn plain(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from)
+        }
         DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
         DeValue::Boolean(flag) => Value::Bool(*flag),
         DeValue::Datetime(moment) => Value::String(moment.to_string()),
         DeValue::Array(items) => items.iter().map(|item| plain(item.get_ref())).collect(),
-        DeValue::Table(table) => {
-            Value::Object(table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect())
-        }
+        DeValue::Table(table) => Value::Object(
+            table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect(),
+        ),
     }
 }
 

@@ -100,8 +100,10 @@ impl Config {
         config.fill(&mut faults);
         match faults.as_slice() {
             [] => Ok(config),
-            faults => Err(Error::new(ErrorKind::Config, format!("the configuration is wrong:\n  {}", faults.join("\n  ")))
-                .with_hint("`exai-files config example` prints every setting")),
+            faults => {
+                Err(Error::new(ErrorKind::Config, format!("the configuration is wrong:\n  {}", faults.join("\n  ")))
+                    .with_hint("`exai-files config example` prints every setting"))
+            }
         }
     }
 
@@ -119,7 +121,11 @@ impl Config {
         };
         self.values
             .iter()
-            .map(|(path, (value, origin))| EffectiveSetting { path: path.clone(), value: withheld(path, value), origin: origin.to_string() })
+            .map(|(path, (value, origin))| EffectiveSetting {
+                path: path.clone(),
+                value: withheld(path, value),
+                origin: origin.to_string(),
+            })
             .collect()
     }
 
@@ -178,7 +184,9 @@ impl Config {
         for name in names.iter().filter_map(Value::as_str) {
             match PlatformId::new(name) {
                 Ok(id) if known(&id) => ids.push(id),
-                _ => faults.push(format!("{origin}: default_platforms: no platform {name:?}; add [platforms.{name}] with kind and base_url")),
+                _ => faults.push(format!(
+                    "{origin}: default_platforms: no platform {name:?}; add [platforms.{name}] with kind and base_url"
+                )),
             }
         }
         ids
@@ -186,9 +194,12 @@ impl Config {
 
     fn platform(&self, name: &str, faults: &mut Vec<String>) -> Option<PlatformConfig> {
         let of = |setting: &str| format!("platforms.{name}.{setting}");
-        let origin = self.values.iter().find(|(path, _)| path.starts_with(&of(""))).map(|(_, (_, origin))| origin.to_string());
+        let origin =
+            self.values.iter().find(|(path, _)| path.starts_with(&of(""))).map(|(_, (_, origin))| origin.to_string());
         let origin = origin.unwrap_or_else(|| "default".into());
-        let id = PlatformId::new(name).map_err(|error| faults.push(format!("{origin}: platforms.{name}: {}", error.message()))).ok()?;
+        let id = PlatformId::new(name)
+            .map_err(|error| faults.push(format!("{origin}: platforms.{name}: {}", error.message())))
+            .ok()?;
         if self.value(&of("enabled")).and_then(Value::as_bool) == Some(false) {
             return None;
         }
@@ -228,8 +239,11 @@ impl Config {
 
     /// The settings that describe a platform of the user's own.
     fn compatible(&self, name: &str) -> Value {
-        let names = ["base_url", "purposes", "list_needs_purpose", "has_get", "max_file_bytes", "max_files", "retention_days"];
-        let given = names.iter().filter_map(|setting| Some(((*setting).to_owned(), self.value(&format!("platforms.{name}.{setting}"))?.clone())));
+        let names =
+            ["base_url", "purposes", "list_needs_purpose", "has_get", "max_file_bytes", "max_files", "retention_days"];
+        let given = names.iter().filter_map(|setting| {
+            Some(((*setting).to_owned(), self.value(&format!("platforms.{name}.{setting}"))?.clone()))
+        });
         Value::Object(given.collect())
     }
 
@@ -260,13 +274,20 @@ impl Config {
 }
 
 fn read_file(sources: &Sources, layers: &mut Layers) {
-    let named = sources.file.clone().or_else(|| sources.env.get("EXAI_FILES_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+    let named = sources
+        .file
+        .clone()
+        .or_else(|| sources.env.get("EXAI_FILES_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
     let is_named = named.is_some();
-    let Some(path) = named.or_else(|| usual_files(&sources.env).into_iter().find(|path| path.is_file())) else { return };
+    let Some(path) = named.or_else(|| usual_files(&sources.env).into_iter().find(|path| path.is_file())) else {
+        return;
+    };
     let profile = sources.env.get("EXAI_ENV").map(String::as_str).filter(|name| !name.is_empty());
     match std::fs::read_to_string(&path) {
         Ok(text) => layers.add_file(&path, &text, profile),
-        Err(error) if is_named => layers.faults.push(format!("{}: the configuration file cannot be read: {error}", path.display())),
+        Err(error) if is_named => {
+            layers.faults.push(format!("{}: the configuration file cannot be read: {error}", path.display()))
+        }
         Err(error) => layers.faults.push(format!("{}: cannot be read: {error}", path.display())),
     }
 }

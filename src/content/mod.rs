@@ -5,5 +5,5 @@ mod source;
 mod stream;
 
 pub use name::{check_name, tagged_name};
-pub use source::{source_changed, Fingerprint, Identity, OpenSource, Source, SourcePolicy};
+pub use source::{OpenSource, Source, SourcePolicy, source_changed};
 pub use stream::Progress;

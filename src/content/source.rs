@@ -11,18 +11,14 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::name::check_name;
-use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Digest;
+use crate::model::{Digest, Fingerprint, Identity};
 
 /// How much of a file is looked at to tell its type.
 const SNIFF_BYTES: usize = 64 * 1024;
 
 /// Read size of the identifying pass.
 const READ_BYTES: usize = 256 * 1024;
-
-/// A file written to less than this ago may be written to again without its times changing.
-const RACY_MICROS: i64 = 1_000_000;
 
 /// What to upload.
 #[derive(Clone, Debug)]
@@ -38,32 +34,6 @@ pub struct SourcePolicy {
     pub root: Option<PathBuf>,
     /// Files up to this many bytes are read once and sent from memory.
     pub memory_limit: u64,
-}
-
-/// What the file system says of a file; unchanged means unread since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
-    pub device: u64,
-    pub inode: u64,
-    pub size: u64,
-    pub mtime_ns: i64,
-    pub ctime_ns: i64,
-}
-
-impl Fingerprint {
-    /// Whether the times are old enough that a later write must have changed them.
-    pub fn is_settled(&self, now: Timestamp) -> bool {
-        let newest = self.mtime_ns.max(self.ctime_ns) / 1_000;
-        newest < now.0 - RACY_MICROS
-    }
-}
-
-/// What one pass over the bytes tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub digest: Digest,
-    pub size: u64,
-    pub mime: String,
 }
 
 #[derive(Clone, Debug)]
@@ -191,7 +161,8 @@ fn refuse_special(metadata: &std::fs::Metadata, path: &Path) -> Result<()> {
         () if kind.is_socket() => "a socket",
         () => "a device",
     };
-    Err(Error::new(ErrorKind::InvalidRequest, format!("{path:?} is {what}")).with_hint("only regular files are uploaded"))
+    Err(Error::new(ErrorKind::InvalidRequest, format!("{path:?} is {what}"))
+        .with_hint("only regular files are uploaded"))
 }
 
 fn cannot_open(path: &Path, policy: &SourcePolicy, error: io::Error) -> Error {

@@ -82,7 +82,8 @@ fn stream_file(file: Arc<File>, size: u64, digest: Digest, progress: Progress) -
             if reading.offset == reading.size {
                 return Ok(None);
             }
-            let (piece, reading) = tokio::task::spawn_blocking(|| reading.next_piece()).await.map_err(io::Error::other)??;
+            let (piece, reading) =
+                tokio::task::spawn_blocking(|| reading.next_piece()).await.map_err(io::Error::other)??;
             progress.add(piece.len() as u64);
             Ok(Some((piece, reading)))
         }

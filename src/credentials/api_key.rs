@@ -18,8 +18,11 @@ impl ApiKey {
     /// `Config` when the key is empty or has characters that no header may have.
     pub fn new(key: Secret) -> Result<Self> {
         if key.expose().is_empty() || !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::new(ErrorKind::Config, "the API key is empty or has blanks or other unsendable characters")
-                .with_hint("copy it again from the platform's console, without quotes or line ends"));
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the API key is empty or has blanks or other unsendable characters",
+            )
+            .with_hint("copy it again from the platform's console, without quotes or line ends"));
         }
         Ok(ApiKey { fingerprint: fingerprint(&key), key })
     }

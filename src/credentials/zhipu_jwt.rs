@@ -127,7 +127,7 @@ mod tests {
         let (_, jwt) = at(1_700_000_000_000);
         assert_eq!(
             jwt.credential().await.unwrap().expose(),
-            "eyJhbGciOiJIUzI1NiIsInNpZ25fdHlwZSI6IlNJR04iLCJ0eXAiOiJKV1QifQ.eyJhcGlfa2V5IjoiMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYiLCJleHAiOjE3MDAwMDAyMTAwMDAsInRpbWVzdGFtcCI6MTcwMDAwMDAwMDAwMH0.nsSQyrzRaA2b3nnvZmJyhzwI5HiD_OX42RnnG1C6mp0"
+            "eyJhbGciOiJIUzI1NiIsInNpZ25fdHlwZSI6IlNJR04iLCJ0eXAiOiJKV1QifQ.eyJhcGlfa2V5IjoiMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYiLCJleHAiOjE3MDAwMDAyMTAwMDAsInRpbWVzdGFtcCI6MTcwMDAwMDAwMDAwMH0.nsSQyrzRaA2b3nnVZmJyhzwI5HiD_OX42RnnG1C6mp0"
         );
     }
 

@@ -47,7 +47,9 @@ impl Manager {
         let deadline = Instant::now() + within;
         let files = connection
             .resilience
-            .call(Operation::List, deadline, || async { connection.platform.list(&ListQuery::default(), deadline).await })
+            .call(Operation::List, deadline, || async {
+                connection.platform.list(&ListQuery::default(), deadline).await
+            })
             .await?;
         Ok(files.into_iter().map(|file| RemoteListing { platform: platform.clone(), file }).collect())
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Manager;
 use super::progress::Transfers;
 use super::upload::UploadRequest;
-use super::Manager;
 use crate::content::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{FileRecord, PlatformId, Purpose, Replica};

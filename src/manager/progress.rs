@@ -48,7 +48,8 @@ pub(super) struct Tracker {
 impl Transfers {
     pub fn snapshot(&self) -> Vec<Transfer> {
         self.with(|all| {
-            let sent = |(transfer, progress): &(Transfer, Progress)| Transfer { sent: progress.sent(), ..transfer.clone() };
+            let sent =
+                |(transfer, progress): &(Transfer, Progress)| Transfer { sent: progress.sent(), ..transfer.clone() };
             all.iter().map(sent).collect()
         })
     }
@@ -60,7 +61,8 @@ impl Transfers {
 
     pub(super) fn track(&self, platform: &PlatformId, name: &str, total: u64) -> Tracker {
         let progress = Progress::default();
-        let transfer = Transfer { platform: platform.clone(), name: name.to_owned(), sent: 0, total, phase: Phase::Waiting };
+        let transfer =
+            Transfer { platform: platform.clone(), name: name.to_owned(), sent: 0, total, phase: Phase::Waiting };
         let index = self.with(|all| {
             all.push((transfer, progress.clone()));
             all.len() - 1

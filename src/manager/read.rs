@@ -84,7 +84,13 @@ impl Manager {
     ///
     /// # Errors
     /// As [`content`](Self::content); `InvalidRequest` when `to` cannot be written.
-    pub async fn download(&self, reference: &str, to: &Path, platform: Option<&PlatformId>, within: Duration) -> Result<Download> {
+    pub async fn download(
+        &self,
+        reference: &str,
+        to: &Path,
+        platform: Option<&PlatformId>,
+        within: Duration,
+    ) -> Result<Download> {
         let deadline = Instant::now() + within;
         let (record, replica) = self.located(reference, platform).await?;
         let path = destination(to, &record, replica.content);
@@ -172,13 +178,19 @@ fn check_digest(record: &FileRecord, content: &Content) -> Result<()> {
 }
 
 fn other_bytes(record: &FileRecord, platform: &PlatformId) -> Error {
-    Error::new(ErrorKind::Integrity, format!("{platform} returned other bytes for {:?} than were uploaded", record.name))
-        .with_hint("platforms may normalise batch files; take the file from where it came from")
+    Error::new(
+        ErrorKind::Integrity,
+        format!("{platform} returned other bytes for {:?} than were uploaded", record.name),
+    )
+    .with_hint("platforms may normalise batch files; take the file from where it came from")
 }
 
 fn no_text(record: &FileRecord, replica: &Replica) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{} holds {:?} as bytes that are not UTF-8 text", replica.platform, record.name))
-        .with_hint("use `content` or `download`")
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{} holds {:?} as bytes that are not UTF-8 text", replica.platform, record.name),
+    )
+    .with_hint("use `content` or `download`")
 }
 
 /// Extracted text must not look like the file itself.

@@ -57,7 +57,7 @@ impl Manager {
     async fn look_for(&self, target: &Target<'_>, intent: &Intent, deadline: Instant) -> Result<Option<FileObject>> {
         let placement = &intent.placement;
         let platform = &target.connection.platform;
-        let query = ListQuery { purpose: Some(placement.purpose.clone()), ..ListQuery::default() };
+        let query = ListQuery { purpose: Some(placement.purpose.clone()) };
         let listed = target
             .connection
             .resilience
@@ -110,7 +110,10 @@ fn too_early(target: &Target<'_>, horizon: Duration) -> Error {
     let platform = target.connection.platform.id();
     Error::new(
         ErrorKind::TimedOut,
-        format!("the deadline came before {platform} could be asked for the last time, {} s after sending", horizon.as_secs()),
+        format!(
+            "the deadline came before {platform} could be asked for the last time, {} s after sending",
+            horizon.as_secs()
+        ),
     )
     .with_hint("call upload again: it looks for the file before it sends anything")
     .with_delivery(Delivery::Unknown)

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 use super::Manager;
 use super::progress::{Phase, Tracker};
 use super::upload::{Prepared, Target};
-use crate::content::Progress;
 use crate::clock::Timestamp;
+use crate::content::Progress;
 use crate::error::{Delivery, Error, ErrorKind, Result, Retry};
 use crate::model::{FileObject, FileRecord, Operation, Origin, RemoteStatus, Replica};
 use crate::platform::Upload;
@@ -57,7 +57,13 @@ impl Manager {
             Claimed::AlreadyThere(replica) => return Ok(replica),
             Claimed::Ours(intent) => intent,
         };
-        let mut claim = HeldClaim { registry: &self.registry, intent: &intent, progress: &tracker.progress, size: file.identity.size, open: true };
+        let mut claim = HeldClaim {
+            registry: &self.registry,
+            intent: &intent,
+            progress: &tracker.progress,
+            size: file.identity.size,
+            open: true,
+        };
         let outcome = tokio::select! {
             outcome = self.deliver(file, target, &intent, tracker, deadline) => outcome,
             lost = self.keep(&intent) => Err(lost),
@@ -122,7 +128,8 @@ impl Manager {
         deadline: Instant,
     ) -> Result<Stored> {
         // An earlier holder's bytes may have arrived: an unanswered sending of its own, as it were.
-        let mut unanswered = intent.is_takeover.then_some(Unanswered { sent_at: intent.last_sent_at, may_come_late: true });
+        let mut unanswered =
+            intent.is_takeover.then_some(Unanswered { sent_at: intent.last_sent_at, may_come_late: true });
         let mut sends = 0;
         let mut attempts = target.connection.resilience.attempts(deadline);
         let outcome = loop {
@@ -218,19 +225,30 @@ impl Manager {
             })
             .await?;
         match object.size {
-            Some(size) if size != file.identity.size => self.undo_damaged(target, &object, file.identity.size, deadline).await,
+            Some(size) if size != file.identity.size => {
+                self.undo_damaged(target, &object, file.identity.size, deadline).await
+            }
             _ => Ok(object),
         }
     }
 
     /// The platform says it stored another number of bytes than were sent: such a copy is worth nothing.
-    async fn undo_damaged(&self, target: &Target<'_>, object: &FileObject, sent: u64, deadline: Instant) -> Result<FileObject> {
+    async fn undo_damaged(
+        &self,
+        target: &Target<'_>,
+        object: &FileObject,
+        sent: u64,
+        deadline: Instant,
+    ) -> Result<FileObject> {
         self.remove(target.connection, &object.id, deadline).await?;
         let stored = object.size.unwrap_or_default();
         let platform = target.connection.platform.id();
-        Err(Error::new(ErrorKind::Integrity, format!("{platform} stored {stored} bytes of the {sent} sent; that copy was removed"))
-            .with_hint("call upload again")
-            .with_retry(Retry::Once, None))
+        Err(Error::new(
+            ErrorKind::Integrity,
+            format!("{platform} stored {stored} bytes of the {sent} sent; that copy was removed"),
+        )
+        .with_hint("call upload again")
+        .with_retry(Retry::Once, None))
     }
 
     /// Waits while the platform processes the file.
@@ -240,7 +258,9 @@ impl Manager {
         loop {
             match &stored.object.status {
                 RemoteStatus::Ready | RemoteStatus::Unstated => return Ok(stored),
-                RemoteStatus::Failed | RemoteStatus::Deleted => return self.undo_rejected(target, stored, deadline).await,
+                RemoteStatus::Failed | RemoteStatus::Deleted => {
+                    return self.undo_rejected(target, stored, deadline).await;
+                }
                 RemoteStatus::Unknown(word) if begun.elapsed() > UNKNOWN_STATUS_PATIENCE => {
                     tracing::warn!(platform = %target.connection.platform.id(), status = %word, "unknown status word; taking the file as usable");
                     return Ok(stored);
@@ -250,7 +270,8 @@ impl Manager {
                 _ => sleep(pause).await,
             }
             pause = (pause * 2).min(*READY_POLL.end());
-            stored.object = self.remote(target.connection, &stored.object.id, &target.intent.placement.purpose, deadline).await?;
+            stored.object =
+                self.remote(target.connection, &stored.object.id, &target.intent.placement.purpose, deadline).await?;
         }
     }
 
@@ -258,8 +279,11 @@ impl Manager {
         self.remove(target.connection, &stored.object.id, deadline).await?;
         let why = stored.object.status_details.unwrap_or_else(|| stored.object.status.to_string());
         let platform = target.connection.platform.id();
-        Err(Error::new(ErrorKind::ContentRejected, format!("{platform} could not process {:?}: {why}", target.intent.name))
-            .with_hint("check that the file opens and has text in it, or use another purpose"))
+        Err(Error::new(
+            ErrorKind::ContentRejected,
+            format!("{platform} could not process {:?}: {why}", target.intent.name),
+        )
+        .with_hint("check that the file opens and has text in it, or use another purpose"))
     }
 
     async fn settle(&self, target: &Target<'_>, intent: &Intent, stored: Stored, deadline: Instant) -> Result<Replica> {
@@ -275,13 +299,21 @@ impl Manager {
             origin: stored.origin,
         };
         match self.registry.settle(intent, &target.intent, settlement).await {
-            Err(error) if error.kind() == ErrorKind::Conflict => self.yield_to_winner(target, &object.id, error, deadline).await,
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                self.yield_to_winner(target, &object.id, error, deadline).await
+            }
             outcome => outcome,
         }
     }
 
     /// Someone took our claim over while we were sending: theirs stands, and ours, if another copy, goes.
-    async fn yield_to_winner(&self, target: &Target<'_>, ours: &str, error: Error, deadline: Instant) -> Result<Replica> {
+    async fn yield_to_winner(
+        &self,
+        target: &Target<'_>,
+        ours: &str,
+        error: Error,
+        deadline: Instant,
+    ) -> Result<Replica> {
         let winner = self.registry.live_replica(&target.intent.placement).await?;
         if winner.as_ref().is_none_or(|winner| winner.remote_id != ours) {
             self.remove(target.connection, ours, deadline).await?;

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::progress::{Phase, Tracker, Transfers};
 use super::{Connection, Manager};
-use crate::content::{Identity, OpenSource, Source, tagged_name};
+use crate::content::{OpenSource, Source, tagged_name};
 use crate::error::{Error, ErrorKind, Partial, Result};
-use crate::model::{ContentKind, Digest, FileRecord, Origin, PlatformId, Purpose, Replica};
+use crate::model::{ContentKind, Digest, FileRecord, Identity, Origin, PlatformId, Purpose, Replica};
 use crate::registry::{NewIntent, Placement};
 
 /// What to upload, and where to.
@@ -77,7 +77,12 @@ impl Manager {
         for platform in &platforms {
             let NewIntent { placement, remote_name, .. } = self.target(platform, &file, request)?.intent;
             let is_there = self.registry.live_replica(&placement).await?.is_some();
-            targets.push(PlannedTarget { platform: platform.clone(), purpose: placement.purpose, remote_name, is_there });
+            targets.push(PlannedTarget {
+                platform: platform.clone(),
+                purpose: placement.purpose,
+                remote_name,
+                is_there,
+            });
         }
         let Prepared { source, identity } = file;
         Ok(Plan { digest: identity.digest, name: source.name, size: identity.size, mime: identity.mime, targets })
@@ -100,7 +105,12 @@ impl Manager {
         }
     }
 
-    async fn upload_once(&self, request: &UploadRequest, transfers: &Transfers, deadline: Instant) -> Result<FileRecord> {
+    async fn upload_once(
+        &self,
+        request: &UploadRequest,
+        transfers: &Transfers,
+        deadline: Instant,
+    ) -> Result<FileRecord> {
         let platforms = self.wanted(&request.to)?;
         let file = self.prepare(request).await?;
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
@@ -151,10 +161,13 @@ impl Manager {
     pub(super) async fn prepare(&self, request: &UploadRequest) -> Result<Prepared> {
         let (source, name, policy) = (request.source.clone(), request.name.clone(), self.options.source.clone());
         let source = blocking(move || OpenSource::open(&source, name.as_deref(), &policy)).await?;
-        if let Some(fingerprint) = source.fingerprint.filter(|_| !(request.paranoid || self.options.paranoid)) {
-            if let Some(identity) = self.registry.recall_source(fingerprint).await? {
-                return Ok(Prepared { source, identity });
-            }
+        let is_paranoid = request.paranoid || self.options.paranoid;
+        let known = match source.fingerprint.filter(|_| !is_paranoid) {
+            Some(fingerprint) => self.registry.recall_source(fingerprint).await?,
+            None => None,
+        };
+        if let Some(identity) = known {
+            return Ok(Prepared { source, identity });
         }
         self.identify(source).await
     }
@@ -223,7 +236,9 @@ fn conclude(
         match outcome {
             Ok(replica) => {
                 placed += 1;
-                record.replicas.retain(|r| (&r.platform, &r.account, &r.purpose) != (&replica.platform, &replica.account, &replica.purpose));
+                record.replicas.retain(|r| {
+                    (&r.platform, &r.account, &r.purpose) != (&replica.platform, &replica.account, &replica.purpose)
+                });
                 record.replicas.push(replica);
             }
             Err(error) => failures.push((platform, error)),

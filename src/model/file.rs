@@ -57,7 +57,9 @@ impl RemoteStatus {
         match word.map(str::to_ascii_lowercase).as_deref() {
             None | Some("") => RemoteStatus::Unstated,
             Some("ready" | "ok" | "processed" | "uploaded" | "active" | "completed") => RemoteStatus::Ready,
-            Some("processing" | "pending" | "uploading" | "created" | "running" | "in_progress") => RemoteStatus::Pending,
+            Some("processing" | "pending" | "uploading" | "created" | "running" | "in_progress") => {
+                RemoteStatus::Pending
+            }
             Some("error" | "failed") => RemoteStatus::Failed,
             Some("deleted" | "deleting") => RemoteStatus::Deleted,
             Some(other) => RemoteStatus::Unknown(other.to_owned()),

@@ -5,6 +5,7 @@ mod file;
 mod platform_id;
 mod purpose;
 mod secret;
+mod source;
 mod stream;
 
 pub use digest::Digest;
@@ -12,6 +13,7 @@ pub use file::{ContentKind, FileObject, FileRecord, Origin, RemoteStatus, Replic
 pub use platform_id::{AccountId, PlatformId};
 pub use purpose::Purpose;
 pub use secret::Secret;
+pub use source::{Fingerprint, Identity};
 pub use stream::ByteStream;
 
 use std::fmt;

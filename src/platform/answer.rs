@@ -115,5 +115,9 @@ fn moment(value: &Value) -> Option<Timestamp> {
         return Timestamp::parse_rfc3339(text);
     }
     let number = value.as_i64().filter(|number| *number > 0)?;
-    Some(if number > MILLIS_FROM { Timestamp(number.saturating_mul(1_000)) } else { Timestamp::from_unix_seconds(number) })
+    Some(if number > MILLIS_FROM {
+        Timestamp(number.saturating_mul(1_000))
+    } else {
+        Timestamp::from_unix_seconds(number)
+    })
 }

@@ -105,7 +105,8 @@ impl Capabilities {
             Some(why) => format!("{} takes {spelling:?} only with more than a file: {why}", self.platform),
             None => format!("{} has no purpose {spelling:?}", self.platform),
         };
-        Err(Error::new(ErrorKind::InvalidRequest, what).with_hint(format!("valid are: {}", self.spellings().join(", "))))
+        Err(Error::new(ErrorKind::InvalidRequest, what)
+            .with_hint(format!("valid are: {}", self.spellings().join(", "))))
     }
 
     fn default_purpose(&self, name: &str, mime: &str) -> Result<&PurposeRule> {
@@ -119,7 +120,11 @@ impl Capabilities {
     }
 
     fn spellings(&self) -> Vec<&str> {
-        self.purposes.iter().flat_map(|rule| std::iter::once(&rule.wire).chain(&rule.aliases)).map(String::as_str).collect()
+        self.purposes
+            .iter()
+            .flat_map(|rule| std::iter::once(&rule.wire).chain(&rule.aliases))
+            .map(String::as_str)
+            .collect()
     }
 
     /// Refuses what the platform is known to refuse, before a byte is sent.

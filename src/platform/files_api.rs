@@ -109,7 +109,8 @@ impl FilesApi {
         let (retry_after, retry_after_ms) = (header("retry-after"), header("retry-after-ms"));
         let body = response.read(LONGEST_ANSWER).await.map_err(|error| self.transport_error(operation, error))?;
         let json: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-        let in_body = json.as_ref().and_then(|json| json.get("request_id").or_else(|| json.get("error")?.get("request_id")));
+        let in_body =
+            json.as_ref().and_then(|json| json.get("request_id").or_else(|| json.get("error")?.get("request_id")));
         let request_id = request_id.or_else(|| in_body?.as_str().map(str::to_owned));
         Ok(Answer { status, json, body, is_html, request_id, server_date, retry_after, retry_after_ms })
     }
@@ -176,23 +177,34 @@ impl FilesApi {
     fn drifted(&self, operation: Operation, answer: &Answer) -> Error {
         let what = answer.message();
         let retry = if operation == Operation::Delete { Retry::Never } else { Retry::Once };
-        Error::new(ErrorKind::ContractDrift, format!("{} answered {operation} with {} and {what}", self.id(), answer.status))
-            .with_hint("its API may have changed, or a proxy answered in its place")
-            .with_context(self.context(operation, Some(answer)))
-            .with_retry(retry, None)
-            .with_platform_fault(true)
-            .with_delivery(if operation == Operation::Upload { Delivery::Unknown } else { Delivery::NotStored })
+        Error::new(
+            ErrorKind::ContractDrift,
+            format!("{} answered {operation} with {} and {what}", self.id(), answer.status),
+        )
+        .with_hint("its API may have changed, or a proxy answered in its place")
+        .with_context(self.context(operation, Some(answer)))
+        .with_retry(retry, None)
+        .with_platform_fault(true)
+        .with_delivery(if operation == Operation::Upload { Delivery::Unknown } else { Delivery::NotStored })
     }
 
     fn transport_error(&self, operation: Operation, error: TransportError) -> Error {
         let (kind, retry, hint) = match &error.kind {
-            TransportErrorKind::Local => (ErrorKind::SourceChanged, Retry::Never, "upload it again once nothing writes to it"),
-            TransportErrorKind::Unsendable(_) => (ErrorKind::Config, Retry::Never, "check the key and the `http` settings"),
+            TransportErrorKind::Local => {
+                (ErrorKind::SourceChanged, Retry::Never, "upload it again once nothing writes to it")
+            }
+            TransportErrorKind::Unsendable(_) => {
+                (ErrorKind::Config, Retry::Never, "check the key and the `http` settings")
+            }
             TransportErrorKind::TimedOut { deadline: true } => {
                 (ErrorKind::TimedOut, Retry::Never, "allow more time with `timeout`")
             }
-            TransportErrorKind::TimedOut { .. } => (ErrorKind::TimedOut, Retry::Yes, "try again, or raise the `http` time-outs"),
-            TransportErrorKind::Connect => (ErrorKind::Unavailable, Retry::Yes, "check the network, the base URL and the proxy"),
+            TransportErrorKind::TimedOut { .. } => {
+                (ErrorKind::TimedOut, Retry::Yes, "try again, or raise the `http` time-outs")
+            }
+            TransportErrorKind::Connect => {
+                (ErrorKind::Unavailable, Retry::Yes, "check the network, the base URL and the proxy")
+            }
             TransportErrorKind::Broken => (ErrorKind::Unavailable, Retry::Yes, "try again"),
         };
         let delivery = match (operation, error.phase) {
@@ -200,7 +212,12 @@ impl FilesApi {
             (Operation::Upload, Phase::PartlySent) if error.kind != TransportErrorKind::Local => Delivery::Doubtful,
             _ => Delivery::NotStored,
         };
-        let ours = matches!(error.kind, TransportErrorKind::Local | TransportErrorKind::Unsendable(_) | TransportErrorKind::TimedOut { deadline: true });
+        let ours = matches!(
+            error.kind,
+            TransportErrorKind::Local
+                | TransportErrorKind::Unsendable(_)
+                | TransportErrorKind::TimedOut { deadline: true }
+        );
         Error::new(kind, format!("{} {operation}: {error}", self.id()))
             .with_hint(hint)
             .with_context(self.context(operation, None))
@@ -236,7 +253,8 @@ impl FilesApi {
 
     fn page(&self, answer: &Answer) -> Result<(Vec<FileObject>, bool)> {
         let json = answer.json.as_ref().ok_or_else(|| self.drifted(Operation::List, answer))?;
-        let data = json.get("data").and_then(|data| data.as_array()).ok_or_else(|| self.drifted(Operation::List, answer))?;
+        let data =
+            json.get("data").and_then(|data| data.as_array()).ok_or_else(|| self.drifted(Operation::List, answer))?;
         let has_more = json.get("has_more").and_then(serde_json::Value::as_bool).unwrap_or(false);
         Ok((data.iter().filter_map(file_object).collect(), has_more))
     }
@@ -249,6 +267,10 @@ impl FilesApi {
             (None, ListRule::EachPurpose) => listable().map(|rule| Some(rule.wire.clone())).collect(),
             (_, ListRule::All) => vec![None],
         }
+    }
+
+    async fn lists(&self, id: &str, deadline: Instant) -> Result<bool> {
+        Ok(self.list(&ListQuery::default(), deadline).await?.iter().any(|file| file.id == id))
     }
 
     fn not_found(&self, operation: Operation, id: &str) -> Error {
@@ -341,11 +363,17 @@ impl Platform for FilesApi {
     async fn delete(&self, id: &str, deadline: Instant) -> Result<Deleted> {
         let request = Request::new(Method::DELETE, self.file_url(id, "")?);
         match self.ask(Operation::Delete, request, deadline).await {
-            Ok(answer) => match answer.json.as_ref().and_then(|json| json.get("deleted")).and_then(|deleted| deleted.as_bool()) {
-                Some(false) => Err(self.drifted(Operation::Delete, &answer)),
-                _ => Ok(Deleted::Now),
-            },
+            Ok(answer) => {
+                match answer.json.as_ref().and_then(|json| json.get("deleted")).and_then(|deleted| deleted.as_bool()) {
+                    Some(false) => Err(self.drifted(Operation::Delete, &answer)),
+                    _ => Ok(Deleted::Now),
+                }
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Deleted::AlreadyGone),
+            // Whether Zhipu says 404 or "parameter illegal" of a missing file is not documented: look.
+            Err(error) if error.kind() == ErrorKind::InvalidRequest && !self.lists(id, deadline).await? => {
+                Ok(Deleted::AlreadyGone)
+            }
             Err(error) => Err(error),
         }
     }

@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::model::{AccountId, ByteStream, ContentKind, FileObject, PlatformId, Purpose};
 
 pub use capabilities::{Capabilities, Fact, PurposeRule, Tier};
-pub use errors::{ErrorTable, Row};
+pub use errors::{ErrorTable, Meaning, Row};
 pub use files_api::{FilesApi, GetRule, ListRule, Profile};
 pub use moonshot::moonshot;
 pub use openai_compatible::{OpenAiCompatible, PurposeTable};

@@ -90,13 +90,23 @@ fn tiers(region: &str) -> Vec<Tier> {
         "cn" => [(1, 3), (15, 100), (40, 100), (50, 200), (60, 200), (100, 300)],
         _ => [(1, 3), (50, 200), (100, 500), (200, 5_000), (400, 5_000), (1_000, 10_000)],
     };
-    (0..).zip(table).map(|(tier, (concurrency, requests_per_minute))| Tier { tier, requests_per_minute, concurrency }).collect()
+    (0..)
+        .zip(table)
+        .map(|(tier, (concurrency, requests_per_minute))| Tier { tier, requests_per_minute, concurrency })
+        .collect()
 }
 
 /// platform_api.md §4A, row by row; the first that fits counts.
 const ERRORS: &[Row] = {
     use ErrorKind::*;
-    const fn row(status: u16, code: &'static str, text: &'static str, kind: ErrorKind, retry: Retry, breaker: bool) -> Row {
+    const fn row(
+        status: u16,
+        code: &'static str,
+        text: &'static str,
+        kind: ErrorKind,
+        retry: Retry,
+        breaker: bool,
+    ) -> Row {
         Row { status, code, text, kind, retry, breaker }
     }
     &[

@@ -95,7 +95,8 @@ impl OpenAiCompatible {
         }
         ["user_data", "assistants", "vision", "batch", "fine-tune", "evals"]
             .map(|name| {
-                let content = if matches!(name, "batch" | "fine-tune") { ContentKind::Bytes } else { ContentKind::Opaque };
+                let content =
+                    if matches!(name, "batch" | "fine-tune") { ContentKind::Bytes } else { ContentKind::Opaque };
                 rule(&PurposeTable { name: name.into(), aliases: Vec::new(), content, max_bytes: None })
             })
             .into()
@@ -104,6 +105,13 @@ impl OpenAiCompatible {
 
 /// OpenAI's error codes that say more than their status.
 const ERRORS: &[Row] = &[
-    Row { status: 429, code: "insufficient_quota", text: "", kind: ErrorKind::Billing, retry: Retry::Never, breaker: false },
+    Row {
+        status: 429,
+        code: "insufficient_quota",
+        text: "",
+        kind: ErrorKind::Billing,
+        retry: Retry::Never,
+        breaker: false,
+    },
     Row { status: 400, code: "", text: "", kind: ErrorKind::InvalidRequest, retry: Retry::Never, breaker: false },
 ];

@@ -67,10 +67,11 @@ fn seconds_in_words(message: &str) -> Option<f64> {
 /// "… reset at 2026-05-25 19:22:49", "将在 2026-05-25 19:22:49 重置".
 fn reset_time(message: &str) -> Option<Timestamp> {
     let is_time = |text: &&str| {
-        text.len() == 19 && text.bytes().zip("dddd-dd-dd dd:dd:dd".bytes()).all(|(byte, shape)| match shape {
-            b'd' => byte.is_ascii_digit(),
-            _ => byte == shape,
-        })
+        text.len() == 19
+            && text.bytes().zip("dddd-dd-dd dd:dd:dd".bytes()).all(|(byte, shape)| match shape {
+                b'd' => byte.is_ascii_digit(),
+                _ => byte == shape,
+            })
     };
     let found = message.char_indices().filter_map(|(at, _)| message.get(at..at + 19)).find(is_time)?;
     let civil: jiff::civil::DateTime = found.replace(' ', "T").parse().ok()?;

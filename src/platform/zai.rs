@@ -21,7 +21,11 @@ pub fn zai() -> Result<Profile> {
             // "As listed": .docx or .jpeg are not, and nobody says they are refused.
             extensions: strings(INTL_EXTENSIONS),
             max_files: Some(100),
-            ..rule("agent", &["file-extract", "assistants", "file", "vision", "user_data", "image"], ContentKind::Opaque)
+            ..rule(
+                "agent",
+                &["file-extract", "assistants", "file", "vision", "user_data", "image"],
+                ContentKind::Opaque,
+            )
         },
         jsonl(rule("batch", &[], ContentKind::Bytes)),
         jsonl(rule("fine-tune", &[], ContentKind::Opaque)),
@@ -74,9 +78,14 @@ fn profile(name: &str, region: &str, base_url: &str, purposes: Vec<PurposeRule>)
             base_url: base_url.to_owned(),
             revision: "2026-11-23".into(),
             purposes,
-            defaults: [("jsonl", "batch"), ("audio/mpeg", "voice-clone-input"), ("wav", "voice-clone-input"), ("*", "agent")]
-                .map(|(kind, purpose)| (kind.into(), purpose.into()))
-                .into(),
+            defaults: [
+                ("jsonl", "batch"),
+                ("audio/mpeg", "voice-clone-input"),
+                ("wav", "voice-clone-input"),
+                ("*", "agent"),
+            ]
+            .map(|(kind, purpose)| (kind.into(), purpose.into()))
+            .into(),
             refused: Vec::new(),
             max_file_bytes: None,
             max_files: None,
@@ -119,6 +128,7 @@ const ERRORS: &[Row] = {
         Row { status, code: "", text: "", kind, retry, breaker }
     }
     &[
+        status(404, NotFound, Retry::Never, false),
         code("401", Unauthenticated, Retry::Never, false),
         code("1000", Unauthenticated, Retry::Never, false),
         code("1001", Unauthenticated, Retry::Never, false),
@@ -173,7 +183,6 @@ const ERRORS: &[Row] = {
         status(400, InvalidRequest, Retry::Never, false),
         status(401, Unauthenticated, Retry::Never, false),
         status(403, PermissionDenied, Retry::Never, false),
-        status(404, NotFound, Retry::Never, false),
         status(429, RateLimited, Retry::Yes, false),
         status(434, PermissionDenied, Retry::Never, false),
         status(435, TooLarge, Retry::Never, false),

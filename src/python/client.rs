@@ -127,7 +127,14 @@ impl Client {
     }
 
     #[pyo3(signature = (*, path, data, name, to, purpose))]
-    fn plan(&self, path: Option<PathBuf>, data: Option<PyBackedBytes>, name: Option<String>, to: Vec<String>, purpose: Option<String>) -> Pending {
+    fn plan(
+        &self,
+        path: Option<PathBuf>,
+        data: Option<PyBackedBytes>,
+        name: Option<String>,
+        to: Vec<String>,
+        purpose: Option<String>,
+    ) -> Pending {
         let manager = self.manager.clone();
         let request = platform_ids(&to).map(|to| UploadRequest {
             source: source(path, data),
@@ -160,7 +167,9 @@ impl Client {
     fn list_remote(&self, platform: &str, timeout: Option<f64>) -> Pending {
         let manager = self.manager.clone();
         let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
-        pending(asked.map(|(platform, within)| async move { Answer::of(&manager.list_remote(&platform, within).await?) }))
+        pending(
+            asked.map(|(platform, within)| async move { Answer::of(&manager.list_remote(&platform, within).await?) }),
+        )
     }
 
     fn get(&self, reference: String) -> Pending {
@@ -183,7 +192,9 @@ impl Client {
             let max_age = Duration::try_from_secs_f64(max_age.max(0.0)).unwrap_or(Duration::MAX);
             Ok(EnsureRequest { platform, purpose, max_age, deadline: self.within(timeout)? })
         });
-        pending(request.map(|request| async move { Answer::of(&manager.ensure(&reference, request, &transfers).await?) }))
+        pending(
+            request.map(|request| async move { Answer::of(&manager.ensure(&reference, request, &transfers).await?) }),
+        )
     }
 
     fn content(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {

@@ -13,7 +13,10 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) enum Answer {
     Data(Value),
     /// A record together with bytes.
-    Content { data: Value, bytes: Bytes },
+    Content {
+        data: Value,
+        bytes: Bytes,
+    },
 }
 
 impl Answer {

@@ -21,9 +21,8 @@ pub(super) fn answer(py: Python<'_>, outcome: Result<Answer>) -> PyResult<Py<PyA
 
 /// The Python exception for `error`; its class is chosen in `errors.py`.
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
-    let built = to_py(py, &details(error)).and_then(|details| {
-        py.import("exai_files.errors")?.getattr("_from_core")?.call1((details,))
-    });
+    let built = to_py(py, &details(error))
+        .and_then(|details| py.import("exai_files.errors")?.getattr("_from_core")?.call1((details,)));
     match built {
         Ok(exception) => PyErr::from_value(exception),
         Err(failure) => failure,

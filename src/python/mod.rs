@@ -18,7 +18,10 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     crate::transport::install_crypto();
     runtime::forward_logs(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add("__all__", ["Client", "Pending", "Simulator", "Transfers", "config_example", "error_kinds", "reset_logging", "shutdown"])?;
+    module.add(
+        "__all__",
+        ["Client", "Pending", "Simulator", "Transfers", "config_example", "error_kinds", "reset_logging", "shutdown"],
+    )?;
     module.add_class::<client::Client>()?;
     module.add_class::<client::TransferList>()?;
     module.add_class::<pending::Pending>()?;

@@ -41,7 +41,10 @@ impl Simulator {
     /// One administrative request; body and answer are JSON.
     #[pyo3(signature = (method, path, body_json=None))]
     fn admin(&self, py: Python<'_>, method: &str, path: &str, body_json: Option<&str>) -> PyResult<String> {
-        let body = body_json.map(serde_json::from_str).transpose().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let body = body_json
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let answer = py.detach(|| self.with(|simulator| simulator.admin(method, path, body)));
         answer.map(|answer| answer.to_string()).map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }

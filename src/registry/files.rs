@@ -153,7 +153,11 @@ fn by_prefix(connection: &Connection, reference: &str) -> Result<Vec<String>> {
     if prefix.len() < SHORTEST_PREFIX || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(Vec::new());
     }
-    strings(connection, "SELECT file_hash FROM file_hashes WHERE file_hash >= ?1 AND file_hash < ?1 || 'g' LIMIT 3", &prefix)
+    strings(
+        connection,
+        "SELECT file_hash FROM file_hashes WHERE file_hash >= ?1 AND file_hash < ?1 || 'g' LIMIT 3",
+        &prefix,
+    )
 }
 
 fn strings(connection: &Connection, sql: &str, parameter: &str) -> Result<Vec<String>> {

@@ -9,9 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{Placement, Registry, new_id, rows};
 use crate::clock::Timestamp;
-use crate::content::Fingerprint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ContentKind, Replica, ReplicaStatus};
+use crate::model::{ContentKind, Fingerprint, Replica, ReplicaStatus};
 
 /// How long a claim outlives a holder that died without a word. Renewed at a third of it.
 pub const LEASE: Duration = Duration::from_secs(30);

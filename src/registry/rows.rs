@@ -46,10 +46,7 @@ fn active_replicas(connection: &Connection, hex: &str) -> Result<Vec<Replica>> {
     Ok(replicas)
 }
 
-pub(super) fn active_replica(
-    connection: &Connection,
-    placement: &super::Placement,
-) -> Result<Option<Replica>> {
+pub(super) fn active_replica(connection: &Connection, placement: &super::Placement) -> Result<Option<Replica>> {
     let sql = format!(
         "SELECT {REPLICA_COLUMNS} FROM platform_file_registry
           WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4 AND status = 'active'"

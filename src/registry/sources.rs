@@ -4,9 +4,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{Registry, rows};
 use crate::clock::Timestamp;
-use crate::content::{Fingerprint, Identity};
 use crate::error::Result;
-use crate::model::{Digest, PlatformId};
+use crate::model::{Digest, Fingerprint, Identity, PlatformId};
 
 impl Registry {
     /// The identity of an unchanged local file, without reading it.

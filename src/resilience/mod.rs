@@ -58,7 +58,12 @@ impl Resilience {
     /// # Errors
     /// The last attempt's error, with one line per attempt; a local `RateLimited` when the account's pace leaves no
     /// room before the deadline.
-    pub async fn call<T, Sending>(&self, operation: Operation, deadline: Instant, send: impl Fn() -> Sending) -> Result<T>
+    pub async fn call<T, Sending>(
+        &self,
+        operation: Operation,
+        deadline: Instant,
+        send: impl Fn() -> Sending,
+    ) -> Result<T>
     where
         Sending: Future<Output = Result<T>>,
     {
@@ -112,7 +117,11 @@ impl Resilience {
     fn too_fast(&self, wait: std::time::Duration) -> Error {
         Error::new(
             ErrorKind::RateLimited,
-            format!("{} has no turn left before the deadline: the next comes in {:.1} s", self.label, wait.as_secs_f64()),
+            format!(
+                "{} has no turn left before the deadline: the next comes in {:.1} s",
+                self.label,
+                wait.as_secs_f64()
+            ),
         )
         .with_hint("allow more time, or set the account's real `tier` or `requests_per_minute`")
         .with_retry(crate::error::Retry::Never, Some(wait))

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn pauses_are_spread_over_the_whole_range() {
         let policy = RetryPolicy::default();
-        let mean = (0..4_000).map(|_| policy.pause(3, &failing(Retry::Yes, None)).unwrap().as_secs_f64()).sum::<f64>() / 4_000.0;
+        let mean = (0..4_000).map(|_| policy.pause(3, &failing(Retry::Yes, None)).unwrap().as_secs_f64()).sum::<f64>()
+            / 4_000.0;
         assert!((1.8..2.2).contains(&mean), "the mean of full jitter under 4 s is 2 s, not {mean}");
     }
 

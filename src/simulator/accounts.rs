@@ -19,7 +19,13 @@ pub(super) fn authenticate(
     header: Option<&str>,
     now: Micros,
 ) -> Result<String, Refusal> {
-    let missing = || if profile.speaks_zai() { refusals::code(profile, "1001") } else { refusals::moonshot_type("invalid_authentication_error") };
+    let missing = || {
+        if profile.speaks_zai() {
+            refusals::code(profile, "1001")
+        } else {
+            refusals::moonshot_type("invalid_authentication_error")
+        }
+    };
     let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or_else(missing)?.trim();
     let key = match profile {
         Profile::Moonshot if token.starts_with("sk-") && token.len() > 3 => token.to_owned(),
@@ -45,7 +51,13 @@ pub(super) fn account(key: &str) -> String {
     Sha256::digest(key)[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn key_of_jwt(profile: Profile, settings: &Settings, known: &[String], token: &str, now: Micros) -> Result<String, Refusal> {
+fn key_of_jwt(
+    profile: Profile,
+    settings: &Settings,
+    known: &[String],
+    token: &str,
+    now: Micros,
+) -> Result<String, Refusal> {
     let bad = || refusals::code(profile, "1000");
     let parts: Vec<&str> = token.split('.').collect();
     let [header, payload, signature] = parts[..] else { return Err(bad()) };
@@ -55,7 +67,13 @@ fn key_of_jwt(profile: Profile, settings: &Settings, known: &[String], token: &s
         return Err(bad());
     }
     let id = claims["api_key"].as_str().ok_or_else(bad)?;
-    let keys = settings.keys.iter().flatten().map(String::as_str).chain(known.iter().map(String::as_str)).chain([profile.default_key()]);
+    let keys = settings
+        .keys
+        .iter()
+        .flatten()
+        .map(String::as_str)
+        .chain(known.iter().map(String::as_str))
+        .chain([profile.default_key()]);
     let key = keys.into_iter().find(|key| key.split('.').next() == Some(id)).ok_or_else(bad)?.to_owned();
     let secret = key.split_once('.').map_or("", |(_, secret)| secret);
     let signed = format!("{header}.{payload}");

@@ -48,7 +48,9 @@ pub(super) fn handle(world: &World, method: &str, target: &str, body: Option<Val
             let after = query.get("after").and_then(|after| after.parse().ok()).unwrap_or(0);
             let fits = |wanted: Option<&String>, is: &str| wanted.is_none_or(|wanted| wanted == is);
             let entries = world.truth.select(|entry| {
-                entry.seq > after && fits(query.get("platform"), entry.platform) && fits(query.get("operation"), entry.operation)
+                entry.seq > after
+                    && fits(query.get("platform"), entry.platform)
+                    && fits(query.get("operation"), entry.operation)
             });
             Ok(json!(entries))
         }
@@ -70,7 +72,11 @@ pub(super) fn handle(world: &World, method: &str, target: &str, body: Option<Val
         }
         ("GET", ["clock"]) => Ok(clock(world)),
         ("POST", ["clock"]) => set_clock(world, &body),
-        ("GET", ["settings"]) => Ok(Profile::ALL.into_iter().map(|p| (p.name().to_owned(), json!(world.shelf(p).settings))).collect::<Map<_, _>>().into()),
+        ("GET", ["settings"]) => Ok(Profile::ALL
+            .into_iter()
+            .map(|p| (p.name().to_owned(), json!(world.shelf(p).settings)))
+            .collect::<Map<_, _>>()
+            .into()),
         ("GET", ["settings", platform]) => Ok(json!(world.shelf(profile(platform)?).settings)),
         ("POST", ["settings"]) => apply_settings(world, &body).map(|()| Value::Null),
         ("POST", ["settings", platform]) => {
@@ -111,7 +117,10 @@ fn not_there(id: &str) -> AdminError {
 }
 
 fn profile(name: &str) -> Result<Profile, AdminError> {
-    Profile::named(name).ok_or_else(|| AdminError { status: 404, message: format!("no platform {name:?}; there are moonshot, zai and zhipu_cn") })
+    Profile::named(name).ok_or_else(|| AdminError {
+        status: 404,
+        message: format!("no platform {name:?}; there are moonshot, zai and zhipu_cn"),
+    })
 }
 
 fn describe(file: &Stored) -> Value {
@@ -149,7 +158,9 @@ fn seed_file(world: &World, profile: Profile, body: &Value) -> Outcome {
     let fields = object(body, &known)?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let bytes: Bytes = match (text("base64"), text("text")) {
-        (Some(encoded), _) => base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| bad("base64 is not base64"))?.into(),
+        (Some(encoded), _) => {
+            base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| bad("base64 is not base64"))?.into()
+        }
         (None, content) => content.unwrap_or("seeded").to_owned().into(),
     };
     let purpose = text("purpose").unwrap_or(if profile.speaks_zai() { "agent" } else { "file-extract" }).to_owned();
@@ -190,10 +201,18 @@ fn check_rule(rule: &Rule) -> Result<(), AdminError> {
         return Err(bad(format!("no operation {:?}; there are {}", rule.operation, operations.join(", "))));
     }
     match &rule.fault {
-        Fault::Error { code: Some(code), .. } if !refusals::is_code(code) => Err(bad(format!("no business code {code:?} in platform_api.md §4B.3"))),
-        Fault::Error { code: None, r#type: Some(kind), .. } if !refusals::is_type(kind) => Err(bad(format!("no error type {kind:?} in platform_api.md §4A"))),
-        Fault::Shape { shape } if refusals::shape(*shape, "").is_none() => Err(bad("shapes are 1 to 11, as in platform_api.md §4B.2")),
-        Fault::Status { status, .. } | Fault::Html { status } if !(200..=599).contains(status) => Err(bad(format!("no HTTP status {status}"))),
+        Fault::Error { code: Some(code), .. } if !refusals::is_code(code) => {
+            Err(bad(format!("no business code {code:?} in platform_api.md §4B.3")))
+        }
+        Fault::Error { code: None, r#type: Some(kind), .. } if !refusals::is_type(kind) => {
+            Err(bad(format!("no error type {kind:?} in platform_api.md §4A")))
+        }
+        Fault::Shape { shape } if refusals::shape(*shape, "").is_none() => {
+            Err(bad("shapes are 1 to 11, as in platform_api.md §4B.2"))
+        }
+        Fault::Status { status, .. } | Fault::Html { status } if !(200..=599).contains(status) => {
+            Err(bad(format!("no HTTP status {status}")))
+        }
         _ => Ok(()),
     }
 }
@@ -235,7 +254,8 @@ fn change_settings(world: &World, profile: Profile, body: &Value) -> Result<(), 
     if let Some(settings) = merged.as_object_mut() {
         settings.extend(changes);
     }
-    let mut settings: Settings = serde_json::from_value(merged).map_err(|error| bad(format!("no such setting: {error}")))?;
+    let mut settings: Settings =
+        serde_json::from_value(merged).map_err(|error| bad(format!("no such setting: {error}")))?;
     if let Some(tier) = tier.as_ref().and_then(Value::as_u64) {
         settings.apply_tier(tier as usize).map_err(bad)?;
     }

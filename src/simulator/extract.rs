@@ -83,9 +83,10 @@ fn office(bytes: &[u8]) -> Option<String> {
     let mut text = String::new();
     for index in 0..archive.len() {
         let part = archive.by_index(index).ok()?;
-        let is_content = ["word/document", "ppt/slides/slide", "xl/sharedStrings", "xl/worksheets/sheet", "content.xml"]
-            .iter()
-            .any(|name| part.name().starts_with(name));
+        let is_content =
+            ["word/document", "ppt/slides/slide", "xl/sharedStrings", "xl/worksheets/sheet", "content.xml"]
+                .iter()
+                .any(|name| part.name().starts_with(name));
         if is_content {
             let mut xml = String::new();
             part.take(64 << 20).read_to_string(&mut xml).ok()?;

@@ -166,7 +166,12 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn pick(&mut self, profile: Profile, operation: &str, random: &std::sync::Mutex<Random>) -> Option<Fault> {
+    pub(super) fn pick(
+        &mut self,
+        profile: Profile,
+        operation: &str,
+        random: &std::sync::Mutex<Random>,
+    ) -> Option<Fault> {
         self.rules
             .iter_mut()
             .filter(|rule| rule.platform.is_none_or(|platform| platform == profile))

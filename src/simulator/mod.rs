@@ -114,10 +114,16 @@ impl Simulator {
         if !options.settings.is_null() {
             admin::apply_settings(&world, &options.settings).map_err(|error| invalid(error.to_string()))?;
         }
-        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("exai-simulator").enable_all().build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(2).thread_name("exai-simulator").enable_all().build()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address))?;
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
         runtime.spawn(server::serve(listener, world.clone()));
         let base = |profile: Profile| format!("http://127.0.0.1:{port}{}", profile.base_path());
         let urls = Urls {

@@ -61,7 +61,9 @@ fn read_part(part: &Bytes, form: &mut Form) -> Result<(), String> {
     for line in head.split("\r\n") {
         match line.split_once(':') {
             Some((name, value)) if name.eq_ignore_ascii_case("content-disposition") => disposition = Some(value),
-            Some((name, value)) if name.eq_ignore_ascii_case("content-type") => content_type = Some(value.trim().to_owned()),
+            Some((name, value)) if name.eq_ignore_ascii_case("content-type") => {
+                content_type = Some(value.trim().to_owned())
+            }
             _ => {}
         }
     }
@@ -78,7 +80,10 @@ fn read_part(part: &Bytes, form: &mut Form) -> Result<(), String> {
 
 fn parameter(disposition: &str, name: &str) -> Option<String> {
     let wanted = format!("{name}=\"");
-    let at = disposition.match_indices(&wanted).map(|(at, _)| at).find(|at| *at == 0 || " ;\t".contains(&disposition[at - 1..*at]))?;
+    let at = disposition
+        .match_indices(&wanted)
+        .map(|(at, _)| at)
+        .find(|at| *at == 0 || " ;\t".contains(&disposition[at - 1..*at]))?;
     let rest = &disposition[at + wanted.len()..];
     Some(rest[..rest.find('"')?].replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n"))
 }

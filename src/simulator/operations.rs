@@ -92,7 +92,12 @@ impl Shelf {
             }
             if recent.len() >= requests_per_minute as usize {
                 let wait = (recent[0] + 60_000_000 - now) as f64 / 1e6;
-                return Err(refusals::too_fast(self.profile, &format!("max RPM: {requests_per_minute}"), wait, english));
+                return Err(refusals::too_fast(
+                    self.profile,
+                    &format!("max RPM: {requests_per_minute}"),
+                    wait,
+                    english,
+                ));
             }
             recent.push_back(now);
         }
@@ -193,7 +198,9 @@ impl Shelf {
                 let bytes = file.bytes.clone().unwrap_or_default();
                 Ok(("application/octet-stream", bytes))
             }
-            (Profile::Moonshot, ..) => Err(refusals::moonshot_invalid("content is only available for files with purpose file-extract")),
+            (Profile::Moonshot, ..) => {
+                Err(refusals::moonshot_invalid("content is only available for files with purpose file-extract"))
+            }
             _ => Err(refusals::zai_invalid("file content cannot be downloaded for this purpose")),
         }
     }
@@ -221,7 +228,8 @@ impl Shelf {
         if self.settings.retention_days.is_none() {
             return Vec::new();
         }
-        let gone: Vec<String> = self.files.values().filter(|f| f.expires.is_some_and(|at| at <= now)).map(|f| f.id.clone()).collect();
+        let gone: Vec<String> =
+            self.files.values().filter(|f| f.expires.is_some_and(|at| at <= now)).map(|f| f.id.clone()).collect();
         gone.iter().filter_map(|id| self.remove(id)).collect()
     }
 
@@ -238,9 +246,12 @@ impl Shelf {
         let strict: &[&str] = match self.profile {
             Profile::Moonshot => &["file-extract", "batch", "batch_output", "lambda", "image", "video"],
             Profile::Zai => &["agent"],
-            Profile::ZhipuCn => &["agent", "batch", "code-interpreter", "file-extract", "voice-clone-input", "fine-tune"],
+            Profile::ZhipuCn => {
+                &["agent", "batch", "code-interpreter", "file-extract", "voice-clone-input", "fine-tune"]
+            }
         };
-        let lenient: &[&str] = &["batch", "fine-tune", "voice-clone-input", "retrieval", "file-extract", "code-interpreter"];
+        let lenient: &[&str] =
+            &["batch", "fine-tune", "voice-clone-input", "retrieval", "file-extract", "code-interpreter"];
         let taken = strict.contains(&purpose)
             || self.settings.purposes == Purposes::Lenient && self.profile.speaks_zai() && lenient.contains(&purpose);
         match self.profile {
@@ -261,12 +272,14 @@ impl Shelf {
             _ => self.settings.max_file_bytes,
         };
         match (self.profile, size) {
-            (Profile::Moonshot, 0) => Err(refusals::moonshot_invalid("File size is zero, please confirm and re-upload the file")),
+            (Profile::Moonshot, 0) => {
+                Err(refusals::moonshot_invalid("File size is zero, please confirm and re-upload the file"))
+            }
             (_, 0) => Err(refusals::zai_invalid("file is empty")),
             (_, size) if size <= limit => Ok(()),
-            (Profile::Moonshot, _) => {
-                Err(refusals::moonshot_invalid("File size is too large, max file size is 100MB, please confirm and re-upload the file"))
-            }
+            (Profile::Moonshot, _) => Err(refusals::moonshot_invalid(
+                "File size is too large, max file size is 100MB, please confirm and re-upload the file",
+            )),
             _ => Err(Refusal { status: 435, ..refusals::zai_invalid("file size exceeds the limit") }),
         }
     }
@@ -298,12 +311,16 @@ impl Shelf {
         if !self.settings.rename_on_clash || !taken(&filename) {
             return filename;
         }
-        let (stem, extension) = filename.rfind('.').filter(|at| *at > 0).map_or((&*filename, ""), |at| filename.split_at(at));
+        let (stem, extension) =
+            filename.rfind('.').filter(|at| *at > 0).map_or((&*filename, ""), |at| filename.split_at(at));
         (1..).map(|number| format!("{stem} ({number}){extension}")).find(|name| !taken(name)).unwrap_or_default()
     }
 
     fn extract(&self, purpose: &str, filename: &str, bytes: &Bytes) -> Result<Option<String>, Refusal> {
-        if purpose == "video" && !bytes.get(4..8).is_some_and(|tag| tag == b"ftyp") && !bytes.starts_with(b"\x1aE\xdf\xa3") {
+        if purpose == "video"
+            && bytes.get(4..8).is_none_or(|tag| tag != b"ftyp")
+            && !bytes.starts_with(b"\x1aE\xdf\xa3")
+        {
             return Err(refusals::moonshot(500, "server_error", "InternalServerError"));
         }
         if purpose != "file-extract" {
@@ -315,14 +332,20 @@ impl Shelf {
         }
         match extract::text(filename, bytes) {
             Some(text) => Ok(Some(text)),
-            None if self.profile == Profile::Moonshot => Err(refusals::moonshot_invalid("text extract error: 没有解析出内容")),
+            None if self.profile == Profile::Moonshot => {
+                Err(refusals::moonshot_invalid("text extract error: 没有解析出内容"))
+            }
             None => Ok(Some(String::new())),
         }
     }
 
     fn not_found(&self, id: &str) -> Refusal {
         match (self.profile, self.settings.not_found) {
-            (Profile::Moonshot, _) => refusals::moonshot(404, "resource_not_found_error", &format!("Not found the file {id} or Permission denied")),
+            (Profile::Moonshot, _) => refusals::moonshot(
+                404,
+                "resource_not_found_error",
+                &format!("Not found the file {id} or Permission denied"),
+            ),
             (_, NotFound::Code1214) => refusals::zai_invalid("file does not exist"),
             (_, NotFound::Status404) => Refusal { status: 404, ..refusals::zai_invalid("file does not exist") },
         }
@@ -338,7 +361,11 @@ impl Shelf {
         let mut object = json!({"id": file.id, "object": "file", "bytes": file.size, "created_at": seconds(file.created),
                                 "filename": file.filename, "purpose": file.purpose});
         let age = (now - file.created) as f64 / 1e6;
-        let status = if age < self.settings.processing_seconds { &self.settings.processing_word } else { &self.settings.status_word };
+        let status = if age < self.settings.processing_seconds {
+            &self.settings.processing_word
+        } else {
+            &self.settings.status_word
+        };
         if self.profile == Profile::Moonshot {
             object["file_type"] = json!(file.mime);
             object["status_details"] = json!("");

@@ -24,7 +24,9 @@ impl Refusal {
     }
 
     pub(super) fn html(status: u16, title: &str) -> Self {
-        let page = format!("<html>\r\n<head><title>{status} {title}</title></head>\r\n<body><center><h1>{status} {title}</h1></center></body>\r\n</html>\r\n");
+        let page = format!(
+            "<html>\r\n<head><title>{status} {title}</title></head>\r\n<body><center><h1>{status} {title}</h1></center></body>\r\n</html>\r\n"
+        );
         Refusal { status, body: Body::Html(page), headers: Vec::new() }
     }
 }
@@ -40,8 +42,16 @@ const MOONSHOT: &[(&str, u16, &str)] = &[
     ("permission_denied_error", 403, "The API you are accessing is not open"),
     ("resource_not_found_error", 404, "Not found the file or Permission denied"),
     ("engine_overloaded_error", 429, "The engine is currently overloaded, please try again later"),
-    ("exceeded_current_quota_error", 429, "Your account org-simulated<ak-simulated> is suspended, please check your plan and billing details"),
-    ("rate_limit_reached_error", 429, "Your account org-simulated<ak-simulated> request reached organization max RPM: 3, please try again after 1 seconds"),
+    (
+        "exceeded_current_quota_error",
+        429,
+        "Your account org-simulated<ak-simulated> is suspended, please check your plan and billing details",
+    ),
+    (
+        "rate_limit_reached_error",
+        429,
+        "Your account org-simulated<ak-simulated> request reached organization max RPM: 3, please try again after 1 seconds",
+    ),
     ("client_closed_request", 499, "client closed request"),
     ("server_error", 500, "Failed to extract file: internal error"),
     ("unexpected_output", 500, "invalid state transition"),
@@ -122,9 +132,19 @@ const ZAI: &[(&str, u16, &str, &str)] = &[
     ("1303", 429, "Request frequency too high", "您当前使用该API的频率过高，请降低频率"),
     ("1304", 429, "Daily call limit reached", "该API已达今日调用次数限额"),
     ("1305", 429, "The service may be temporarily overloaded", "该模型当前访问量过大，请您稍后再试"),
-    ("1308", 429, "Usage limit reached for 5 hour. Your limit will reset at {reset}", "已达到 5 小时的使用上限。您的限额将在 {reset} 重置。"),
+    (
+        "1308",
+        429,
+        "Usage limit reached for 5 hour. Your limit will reset at {reset}",
+        "已达到 5 小时的使用上限。您的限额将在 {reset} 重置。",
+    ),
     ("1309", 429, "Your GLM Coding Plan package has expired", "您的 GLM Coding Plan 套餐已到期"),
-    ("1310", 429, "Weekly limit reached. Your limit will reset at {reset}", "已达到每周使用上限，您的限额将在 {reset} 重置。"),
+    (
+        "1310",
+        429,
+        "Weekly limit reached. Your limit will reset at {reset}",
+        "已达到每周使用上限，您的限额将在 {reset} 重置。",
+    ),
     ("1311", 429, "The model is not in your plan", "当前订阅套餐暂未开放该模型权限"),
     ("1312", 429, "The model is very busy", "该模型当前访问量过大"),
     ("1313", 429, "Fair use limit", "您的账户触发公平使用策略"),
@@ -174,12 +194,24 @@ pub(super) fn shape(number: u8, path: &str) -> Option<Refusal> {
         3 => Refusal::json(400, json!({"code": 1214, "message": "parameter illegal"})),
         4 => unknown_route(),
         5 => Refusal::json(200, json!({"code": 401, "msg": "令牌已过期或验证不正确", "success": false})),
-        6 => Refusal::json(404, json!({"timestamp": 1_700_000_000_000u64, "status": 404, "error": "Not Found", "path": path})),
-        7 => Refusal::json(200, json!({"data": null, "code": 10_001, "message": "knowledge base error", "timestamp": 1_700_000_000_000u64})),
+        6 => Refusal::json(
+            404,
+            json!({"timestamp": 1_700_000_000_000u64, "status": 404, "error": "Not Found", "path": path}),
+        ),
+        7 => Refusal::json(
+            200,
+            json!({"data": null, "code": 10_001, "message": "knowledge base error", "timestamp": 1_700_000_000_000u64}),
+        ),
         8 => Refusal::json(200, json!({"success": false, "message": "parse failed"})),
-        9 => Refusal::json(429, json!({"error": {"message": format!("[1308][Usage limit reached. Your limit will reset at {RESET}][20261123trace]")}})),
+        9 => Refusal::json(
+            429,
+            json!({"error": {"message": format!("[1308][Usage limit reached. Your limit will reset at {RESET}][20261123trace]")}}),
+        ),
         10 => Refusal::html(405, "Not Allowed"),
-        11 => Refusal::json(200, json!({"error": {"code": "1305", "message": "The service may be temporarily overloaded"}})),
+        11 => Refusal::json(
+            200,
+            json!({"error": {"code": "1305", "message": "The service may be temporarily overloaded"}}),
+        ),
         _ => return None,
     })
 }
@@ -194,6 +226,9 @@ pub(super) fn too_fast(profile: Profile, limit: &str, wait: f64, english: bool) 
     if profile.speaks_zai() {
         return in_language("1302", english);
     }
-    let message = format!("Your account org-simulated<ak-simulated> request reached organization {limit}, please try again after {} seconds", wait.ceil().max(1.0));
+    let message = format!(
+        "Your account org-simulated<ak-simulated> request reached organization {limit}, please try again after {} seconds",
+        wait.ceil().max(1.0)
+    );
     Refusal { headers: moonshot_429_headers(), ..moonshot(429, "rate_limit_reached_error", &message) }
 }

@@ -36,8 +36,15 @@ pub(super) type Answer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 const LARGEST: usize = 1 << 30;
 
 /// Headers that the truth log keeps.
-const LOGGED_HEADERS: [&str; 7] =
-    ["content-length", "transfer-encoding", "user-agent", "kimi-api-version", "accept-language", "x-stainless-retry-count", "content-type"];
+const LOGGED_HEADERS: [&str; 7] = [
+    "content-length",
+    "transfer-encoding",
+    "user-agent",
+    "kimi-api-version",
+    "accept-language",
+    "x-stainless-retry-count",
+    "content-type",
+];
 
 /// The switch for Moonshot's beta contract (platform_api.md §1A.7).
 const BETA: &str = "2026-09-01-beta";
@@ -51,10 +58,15 @@ pub(super) async fn serve(listener: TcpListener, world: Arc<World>) {
     }
 }
 
-pub(super) async fn answer(request: Request<Incoming>, world: Arc<World>, wire: Arc<Wire>) -> Result<Answer, Infallible> {
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    world: Arc<World>,
+    wire: Arc<Wire>,
+) -> Result<Answer, Infallible> {
     let outcome = AssertUnwindSafe(route(request, &world, wire)).catch_unwind().await;
     Ok(outcome.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+        let said =
+            panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
         super::lock(&world.panics).push(said.unwrap_or_default());
         json_answer(500, &json!({"error": "the simulator panicked"}))
     }))
@@ -161,7 +173,8 @@ impl<'w> Visit<'w> {
         };
         let now = world.clock.now() + skew;
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let english = profile != Profile::ZhipuCn || header("accept-language").is_some_and(|language| language.starts_with("en"));
+        let english =
+            profile != Profile::ZhipuCn || header("accept-language").is_some_and(|language| language.starts_with("en"));
         let entry = Entry {
             time: rfc3339(world.clock.now()),
             platform: profile.name(),
@@ -206,7 +219,8 @@ impl<'w> Visit<'w> {
         let account = {
             let mut shelf = self.world.shelf(self.profile);
             let mut known = std::mem::take(&mut shelf.known_keys);
-            let account = accounts::authenticate(self.profile, &shelf.settings, &mut known, authorization.as_deref(), self.now);
+            let account =
+                accounts::authenticate(self.profile, &shelf.settings, &mut known, authorization.as_deref(), self.now);
             shelf.known_keys = known;
             account
         };
@@ -262,10 +276,13 @@ impl<'w> Visit<'w> {
         }
         Some(match pieces.len() {
             1 => pieces.remove(0),
-            _ => pieces.iter().fold(BytesMut::with_capacity(length), |mut all, piece| {
-                all.extend_from_slice(piece);
-                all
-            }).freeze(),
+            _ => pieces
+                .iter()
+                .fold(BytesMut::with_capacity(length), |mut all, piece| {
+                    all.extend_from_slice(piece);
+                    all
+                })
+                .freeze(),
         })
     }
 
@@ -294,7 +311,9 @@ impl<'w> Visit<'w> {
                 _ => Refusal { status: 200, ..refusals::in_language("1234", self.english) },
             }),
             Fault::Html { status } => Some(Refusal::html(status, "Gateway")),
-            Fault::RateLimited { seconds } => Some(refusals::too_fast(self.profile, "max RPM: 3", seconds, self.english)),
+            Fault::RateLimited { seconds } => {
+                Some(refusals::too_fast(self.profile, "max RPM: 3", seconds, self.english))
+            }
             Fault::LostRequest => {
                 self.entry.outcome = "lost_request";
                 self.log(None);
@@ -341,7 +360,9 @@ impl<'w> Visit<'w> {
             Verb::Upload => {
                 let arrived = match arrived {
                     Some(Ok(arrived)) => arrived,
-                    Some(Err(why)) if self.profile == Profile::Moonshot => return Err(refusals::moonshot_invalid(&format!("Invalid request: {why}"))),
+                    Some(Err(why)) if self.profile == Profile::Moonshot => {
+                        return Err(refusals::moonshot_invalid(&format!("Invalid request: {why}")));
+                    }
                     Some(Err(why)) => return Err(refusals::zai_invalid(&why)),
                     None => return Err(refusals::unknown_route()),
                 };
@@ -388,7 +409,9 @@ impl<'w> Visit<'w> {
                 (200, json!({"id": id, "object": "file", "deleted": true}))
             }
             Verb::Get(_) | Verb::Other if self.profile.speaks_zai() => return Err(refusals::unknown_route()),
-            Verb::Get(_) | Verb::Other => return Err(refusals::moonshot(404, "resource_not_found_error", "没找到对象")),
+            Verb::Get(_) | Verb::Other => {
+                return Err(refusals::moonshot(404, "resource_not_found_error", "没找到对象"));
+            }
         };
         Ok(Good { status, media: "application/json; charset=utf-8", body: body.to_string().into() })
     }
@@ -421,7 +444,9 @@ impl<'w> Visit<'w> {
                 let pause = Duration::from_millis(*body_ms);
                 streamed(&good, halves(&good.body, pause).boxed())
             }
-            Some(Fault::Drip { bytes_per_second, of: Side::Response }) => streamed(&good, drops(&good.body, *bytes_per_second).boxed()),
+            Some(Fault::Drip { bytes_per_second, of: Side::Response }) => {
+                streamed(&good, drops(&good.body, *bytes_per_second).boxed())
+            }
             Some(Fault::Reset { at_byte, of: Side::Response }) => {
                 let head = good.body.slice(..good.body.len().min(*at_byte as usize));
                 let wire = self.wire.clone();
@@ -449,7 +474,10 @@ impl<'w> Visit<'w> {
 
 type Pieces = futures_util::stream::BoxStream<'static, Result<Bytes, std::io::Error>>;
 
-fn halves(body: &Bytes, pause: Duration) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+fn halves(
+    body: &Bytes,
+    pause: Duration,
+) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
     let (first, second) = (body.slice(..body.len() / 2), body.slice(body.len() / 2..));
     stream::iter([Ok(first)]).chain(stream::once(async move {
         sleep(pause).await;
@@ -458,7 +486,10 @@ fn halves(body: &Bytes, pause: Duration) -> impl futures_util::Stream<Item = Res
 }
 
 /// Twenty drops a second.
-fn drops(body: &Bytes, bytes_per_second: u64) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+fn drops(
+    body: &Bytes,
+    bytes_per_second: u64,
+) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
     let size = (bytes_per_second / 20).max(1) as usize;
     let pause = Duration::from_secs_f64(size as f64 / bytes_per_second.max(1) as f64);
     stream::unfold(body.clone(), move |mut rest| async move {

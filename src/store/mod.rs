@@ -70,7 +70,9 @@ impl Store {
         let thread = std::thread::Builder::new()
             .name("exai-files-registry".into())
             .spawn(move || write_jobs(writer, &queue))
-            .map_err(|error| Error::new(ErrorKind::Registry, "the registry's thread did not start").with_source(error))?;
+            .map_err(|error| {
+                Error::new(ErrorKind::Registry, "the registry's thread did not start").with_source(error)
+            })?;
         Ok(Store(Arc::new(Inner {
             path: path.to_owned(),
             jobs: Mutex::new(Some(jobs)),
@@ -218,7 +220,7 @@ fn write_jobs(mut connection: Connection, queue: &mpsc::Receiver<Job>) {
         let batch = std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv().ok())).take(BATCH);
         let (replies, outcome) = write_batch(&mut connection, batch);
         for reply in replies {
-            reply(outcome.as_ref().map(|()| ()).map_err(|error| write_failed(&error.to_string())));
+            reply(outcome.as_ref().copied().map_err(|error| write_failed(&error.to_string())));
         }
     }
 }

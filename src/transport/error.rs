@@ -43,7 +43,11 @@ impl TransportError {
     }
 
     pub(super) fn connecting(error: reqwest::Error) -> Self {
-        TransportError { phase: Phase::NotSent, kind: TransportErrorKind::Connect, source: Some(error.without_url().into()) }
+        TransportError {
+            phase: Phase::NotSent,
+            kind: TransportErrorKind::Connect,
+            source: Some(error.without_url().into()),
+        }
     }
 
     pub(super) fn broken(phase: Phase, error: reqwest::Error) -> Self {

@@ -131,7 +131,9 @@ impl HttpClient {
             }
         }
         if let Some(proxy) = &options.proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| TransportError::unsendable("the proxy URL cannot be used"))?);
+            builder = builder.proxy(
+                reqwest::Proxy::all(proxy).map_err(|_| TransportError::unsendable("the proxy URL cannot be used"))?,
+            );
         }
         let client = builder.build().map_err(TransportError::connecting)?;
         Ok(HttpClient { client, timeouts: options.timeouts.clone() })
@@ -225,7 +227,8 @@ impl Sent {
     async fn watch(&self, timeouts: &Timeouts, deadline: Instant) -> TransportError {
         let (mut seen, mut since) = (self.bytes.load(Ordering::Relaxed), Instant::now());
         loop {
-            let patience = if self.phase() == Phase::Sent { timeouts.answer } else { timeouts.stall.max(timeouts.connect) };
+            let patience =
+                if self.phase() == Phase::Sent { timeouts.answer } else { timeouts.stall.max(timeouts.connect) };
             let give_up = since + patience;
             // Moving bytes are looked at again well before the patience could end unnoticed.
             sleep_until(give_up.min(deadline).min(Instant::now() + timeouts.stall / 2)).await;

@@ -1,0 +1,242 @@
+"""`make bench`: runs every comparison, prints a table of ratios and writes it to `benches/RESULTS.md`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+LOAD_GENERATOR = HERE.parent / "target" / "release" / "examples" / "simulator_load"
+MB = 1_000_000
+ROUNDS = 3
+
+
+@dataclass
+class Row:
+    """One contestant's figures in one comparison."""
+
+    name: str
+    wall: float
+    cpu: float
+    rss_growth: int
+    failed: int
+    notes: str = ""
+
+
+class Simulator:
+    """The bundled simulator in a process of its own, keeping digests but not bytes."""
+
+    def __init__(self, urls: dict[str, str]) -> None:
+        self.urls = urls
+
+    def admin(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  (JSON)
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.urls["admin"] + path, data=data, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def simulator(**settings: Any) -> Iterator[Simulator]:  # noqa: ANN401  (JSON)
+    command = [sys.executable, "-m", "exai_files", "sim", "serve", "--seed", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    running = Simulator(json.loads(process.stdout.readline()))
+    generous = {"store_content": "digest_only", "max_files": 1_000_000, "max_total_bytes": 1 << 50, "max_file_bytes": 1 << 40}
+    for name in ("moonshot", "zai"):
+        running.admin("POST", f"/settings/{name}", {**generous, **settings})
+    try:
+        yield running
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def run(name: str, running: Simulator, registry: Path, files: Sequence[Path]) -> Row:
+    """One contestant in a fresh process."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
+        listed.write("\n".join(map(str, files)))
+        listed.flush()
+        command = [sys.executable, "-m", "benches.contestants", name, json.dumps(running.urls), str(registry), f"@{listed.name}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+    figures = json.loads(done.stdout)
+    return Row(name, figures["wall"], figures["cpu"], figures["rss_growth"], figures["failed"], figures["why"] or "")
+
+
+def median(rows: list[Row]) -> Row:
+    """The round with the median wall time."""
+    return sorted(rows, key=lambda row: row.wall)[len(rows) // 2]
+
+
+def make_files(home: Path, count: int, size: int) -> list[Path]:
+    """Files of random bytes, old enough to count as settled."""
+    source, paths = random.Random(1), []
+    for number in range(count):
+        path = home / f"{size}-{number}.bin"
+        path.write_bytes(source.randbytes(size))
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        paths.append(path)
+    return paths
+
+
+# ===== the comparisons =====
+
+
+def small_files(home: Path) -> list[str]:
+    """2,000 × 64 KiB, 32 at a time."""
+    files = make_files(home, 2_000, 64 * 1024)
+    names = ["ours_async", "ours_sync", "openai_async", "openai_sync", "zai_sdk"]
+    rounds: dict[str, list[Row]] = {name: [] for name in names}
+    for number in range(ROUNDS):
+        for name in names:
+            with simulator() as running:
+                rounds[name].append(run(name, running, home / f"small-{name}-{number}.db", files))
+    rows = [median(rounds[name]) for name in names]
+    base = next(row for row in rows if row.name == "openai_async")
+    table = ["| | files/s | × openai async | CPU ms/file | of openai async | peak RSS growth MB | failed |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        rate, cpu = len(files) / row.wall, row.cpu / len(files) * 1000
+        table.append(
+            f"| {row.name} | {rate:.0f} | {base.wall / row.wall:.1f} | {cpu:.2f} | {row.cpu / base.cpu:.2f} "
+            f"| {row.rss_growth / MB:.0f} | {row.failed} |"
+        )
+    return ["## 2,000 files of 64 KiB, 32 at a time", "", *table]
+
+
+def large_file(home: Path) -> list[str]:
+    """1 × 100 MB, 20 × 100 MB at once, and again unchanged."""
+    files = make_files(home, 1, 100 * MB)
+    table = ["| | MB/s | × openai async | peak RSS growth MB | failed |", "|---|---|---|---|---|"]
+    rows = []
+    for name in ["ours_async", "ours_sync", "openai_async", "openai_sync", "zai_sdk"]:
+        with simulator() as running:
+            rows.append(median([run(name, running, home / f"large-{name}-{n}.db", files) for n in range(ROUNDS)]))
+    base = next(row for row in rows if row.name == "openai_async")
+    for row in rows:
+        table.append(f"| {row.name} | {100 / row.wall:.0f} | {base.wall / row.wall:.1f} | {row.rss_growth / MB:.0f} | {row.failed} |")
+    with simulator() as running:
+        run("ours_sync", running, home / "again.db", files)
+        again = median([run("ours_again", running, home / "again.db", files) for _ in range(ROUNDS)])
+    twenty = make_twenty(home)
+    with simulator() as running:
+        many = run("ours_async", running, home / "twenty.db", twenty)
+    return [
+        "## 1 file of 100 MB",
+        "",
+        *table,
+        "",
+        f"The same file again, unchanged: {again.wall * 1000:.1f} ms until \"already there\", nothing sent.",
+        f"20 different files of 100 MB at once: RSS grows by {many.rss_growth / MB:.0f} MB, {many.failed} failed, "
+        f"{2000 / many.wall:.0f} MB/s.",
+    ]
+
+
+def make_twenty(home: Path) -> list[Path]:
+    """Twenty sparse files that differ in their first bytes."""
+    paths = []
+    for number in range(20):
+        path = home / f"sparse-{number}.bin"
+        with path.open("wb") as file:
+            file.write(number.to_bytes(8, "big"))
+            file.truncate(100 * MB)
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        paths.append(path)
+    return paths
+
+
+def hashing(home: Path) -> list[str]:
+    """Digest, size and type of 100 MB in the page cache."""
+    files = make_files(home, 1, 100 * MB)
+    with simulator() as running:
+        ours, theirs = (
+            median([run(name, running, home / "unused.db", files) for _ in range(ROUNDS)]) for name in ("ours_hash", "hashlib")
+        )
+    return [
+        "## Hashing 100 MB",
+        "",
+        f"ours {100 / ours.wall:.0f} MB/s (with size, type and plan), hashlib {100 / theirs.wall:.0f} MB/s: "
+        f"{theirs.wall / ours.wall:.2f} ×. Both run at the speed of the processor's SHA instructions.",
+    ]
+
+
+def slow_link(home: Path) -> list[str]:
+    """10 MB over 20 Mbit/s with 100 ms round trip, against the bare request over the same link."""
+    files = make_files(home, 1, 10 * MB)
+    link = {"bandwidth_bits_per_second": 20_000_000, "round_trip_ms": 100}
+    with simulator(**link) as running:
+        bare = median([run("raw_http", running, home / "unused.db", files) for _ in range(ROUNDS)])
+        ours = median([run("ours_sync", running, home / f"link-{n}.db", files) for n in range(ROUNDS)])
+    return [
+        "## 10 MB over 20 Mbit/s, 100 ms round trip",
+        "",
+        f"ours {ours.wall:.2f} s, hashed, uploaded and registered; the bare request {bare.wall:.2f} s: "
+        f"{(ours.wall - bare.wall) * 1000:.0f} ms of our own.",
+    ]
+
+
+def lost_replies(home: Path) -> list[str]:
+    """1,000 uploads; 20 % of the replies are lost after storing, 5 % of the requests before."""
+    files = make_files(home, 1_000, 2_048)
+    table = ["| | stored twice | lost | said to have failed | lists per lost reply |", "|---|---|---|---|---|"]
+    for name in ["ours_async", "openai_async", "zai_sdk"]:
+        where = "zai" if name == "zai_sdk" else "moonshot"
+        with simulator() as running:
+            for kind, rate in (("lost_reply", 0.2), ("lost_request", 0.0625)):
+                fault = {"platform": where, "operation": "upload", "when": {"rate": rate}, "fault": {"kind": kind}}
+                running.admin("POST", "/faults", fault)
+            row = run(name, running, home / f"lost-{name}.db", files)
+            copies = Counter(file["sha256"] for file in running.admin("GET", f"/files?platform={where}"))
+            truth = running.admin("GET", f"/truth?platform={where}")
+        ambiguous = sum(entry["outcome"] in ("lost_reply", "lost_request") for entry in truth)
+        lists = sum(entry["operation"] == "list" for entry in truth) - 1
+        doubles, missing = sum(count - 1 for count in copies.values()), len(files) - len(copies)
+        table.append(f"| {name} | {doubles} | {missing} | {row.failed} | {lists / max(ambiguous, 1):.2f} |")
+    return ["## 1,000 uploads, 20 % of replies lost after storing, 5 % before", "", *table]
+
+
+def simulator_speed(_: Path) -> list[str]:
+    """Small uploads per second that the simulator takes, from one load generator in Rust."""
+    with simulator() as running:
+        done = subprocess.run([LOAD_GENERATOR, running.urls["moonshot"]], capture_output=True, text=True, check=True)
+    return ["## The simulator", "", done.stdout.strip()]
+
+
+def main() -> None:
+    wanted = sys.argv[1:]
+    comparisons = [simulator_speed, small_files, large_file, hashing, slow_link, lost_replies]
+    lines = [
+        "# Results",
+        "",
+        f"`make bench` on {datetime.now(timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores, CPython {platform.python_version()}; "
+        "each contestant in a process of its own, against the bundled simulator in another. "
+        f"Medians of {ROUNDS} rounds; read the ratios, not the absolute figures.",
+    ]
+    for comparison in comparisons:
+        if wanted and comparison.__name__ not in wanted:
+            continue
+        with tempfile.TemporaryDirectory() as home:
+            section = comparison(Path(home))
+        print("\n".join(["", *section]), flush=True)
+        lines += ["", *section]
+    if not wanted:
+        RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

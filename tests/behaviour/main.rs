@@ -1,0 +1,10 @@
+//! The core's behaviour, through its public Rust API: real SQLite, real HTTP against the simulator.
+#![allow(clippy::unwrap_used)]
+
+mod config;
+mod error_tables;
+mod platform;
+mod simulator;
+mod store;
+mod upload;
+mod world;

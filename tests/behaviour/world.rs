@@ -1,0 +1,111 @@
+//! A simulator and clients of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use exai_files::clock::{Clock, SystemClock};
+use exai_files::content::Source;
+use exai_files::credentials::ApiKey;
+use exai_files::error::Result;
+use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
+use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
+use exai_files::platform::{FilesApi, Platform, Profile, moonshot, zai, zhipu};
+use exai_files::registry::Registry;
+use exai_files::resilience::{Limits, Resilience, RetryPolicy};
+use exai_files::simulator::{Options, Simulator};
+use exai_files::transport::{HttpClient, HttpOptions, Timeouts};
+use serde_json::{Value, json};
+
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The profiles of the simulator, as (our name, its name).
+pub const PLATFORMS: [(&str, &str); 3] = [("moonshot", "moonshot"), ("zai", "zai"), ("zhipu", "zhipu_cn")];
+
+pub struct World {
+    pub simulator: Simulator,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(json!({}))
+    }
+
+    pub fn with(settings: Value) -> Self {
+        let seed = std::env::var("EXAI_FILES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+        println!("seed {seed} (EXAI_FILES_SEED)"); // shown by the test runner for failing tests
+        let simulator = Simulator::start(Options { seed, settings, ..Options::default() }).unwrap();
+        World { simulator }
+    }
+
+    pub fn admin(&self, method: &str, path: &str, body: Value) -> Value {
+        self.simulator.admin(method, path, (!body.is_null()).then_some(body)).unwrap()
+    }
+
+    pub fn fault(&self, platform: &str, operation: &str, when: Value, fault: Value) {
+        self.admin(
+            "POST",
+            "/faults",
+            json!({"platform": platform, "operation": operation, "when": when, "fault": fault}),
+        );
+    }
+
+    pub fn truth(&self, operation: &str) -> Vec<Value> {
+        self.admin("GET", &format!("/truth?operation={operation}"), Value::Null).as_array().unwrap().clone()
+    }
+
+    pub fn files(&self, platform: &str) -> Vec<Value> {
+        self.admin("GET", &format!("/files?platform={platform}"), Value::Null).as_array().unwrap().clone()
+    }
+
+    /// An account of one platform, by our name for it.
+    pub fn api(&self, name: &str, timeouts: Timeouts) -> FilesApi {
+        let urls = self.simulator.urls();
+        let (mut profile, base_url, key): (Profile, _, _) = match name {
+            "moonshot" => (moonshot("intl").unwrap(), &urls.moonshot, "sk-simulator"),
+            "zai" => (zai().unwrap(), &urls.zai, "simulator.zai-secret"),
+            _ => (zhipu().unwrap(), &urls.zhipu_cn, "simulator.zhipu-secret"),
+        };
+        profile.capabilities.base_url.clone_from(base_url);
+        let http = HttpClient::new(&HttpOptions { timeouts, ..HttpOptions::default() }).unwrap();
+        let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
+        FilesApi::new(profile, AccountId::default(), http, key, Arc::new(SystemClock))
+    }
+
+    pub fn manager(&self, registry: &Path) -> Manager {
+        self.manager_with(registry, ManagerOptions::default(), Timeouts::default())
+    }
+
+    pub fn manager_with(&self, registry: &Path, options: ManagerOptions, timeouts: Timeouts) -> Manager {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let retry = RetryPolicy { base: Duration::from_millis(5), ..RetryPolicy::default() };
+        let limits = Limits { requests: None, uploads: None, concurrency: 32 };
+        let connections = PLATFORMS.map(|(name, _)| {
+            let api = self.api(name, timeouts.clone());
+            Connection {
+                resilience: Resilience::new(api.id().as_str(), retry, &limits),
+                platform: Arc::new(api),
+                purpose: None,
+                // The simulator shows a file at once, so a lost upload need not be waited for.
+                commit_horizon: Duration::from_millis(60),
+            }
+        });
+        Manager::new(Registry::open(registry, clock.clone()).unwrap(), clock, options, connections)
+    }
+}
+
+/// An upload of bytes, with everything else as usual.
+pub fn request(bytes: impl Into<Vec<u8>>, name: &str, to: &[&str]) -> UploadRequest {
+    UploadRequest {
+        source: Source::Bytes(bytes.into().into()),
+        name: Some(name.to_owned()),
+        to: to.iter().map(|name| PlatformId::new(name).unwrap()).collect(),
+        purpose: None,
+        paranoid: false,
+        deadline: DEADLINE,
+    }
+}
+
+pub async fn upload(manager: &Manager, request: UploadRequest) -> Result<FileRecord> {
+    manager.upload(request, &Transfers::default()).await
+}

@@ -56,7 +56,12 @@ def simulator(**settings: Any) -> Iterator[Simulator]:  # noqa: ANN401  (JSON)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     running = Simulator(json.loads(process.stdout.readline()))
-    generous = {"store_content": "digest_only", "max_files": 1_000_000, "max_total_bytes": 1 << 50, "max_file_bytes": 1 << 40}
+    generous = {
+        "store_content": "digest_only",
+        "max_files": 1_000_000,
+        "max_total_bytes": 1 << 50,
+        "max_file_bytes": 1 << 40,
+    }
     for name in ("moonshot", "zai"):
         running.admin("POST", f"/settings/{name}", {**generous, **settings})
     try:
@@ -71,7 +76,15 @@ def run(name: str, running: Simulator, registry: Path, files: Sequence[Path]) ->
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
         listed.write("\n".join(map(str, files)))
         listed.flush()
-        command = [sys.executable, "-m", "benches.contestants", name, json.dumps(running.urls), str(registry), f"@{listed.name}"]
+        command = [
+            sys.executable,
+            "-m",
+            "benches.contestants",
+            name,
+            json.dumps(running.urls),
+            str(registry),
+            f"@{listed.name}",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent, check=False)
     if done.returncode:
         raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
@@ -109,7 +122,10 @@ def small_files(home: Path) -> list[str]:
                 rounds[name].append(run(name, running, home / f"small-{name}-{number}.db", files))
     rows = [median(rounds[name]) for name in names]
     base = next(row for row in rows if row.name == "openai_async")
-    table = ["| | files/s | × openai async | CPU ms/file | of openai async | peak RSS growth MB | failed |", "|---|---|---|---|---|---|---|"]
+    table = [
+        "| | files/s | × openai async | CPU ms/file | of openai async | peak RSS growth MB | failed |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         rate, cpu = len(files) / row.wall, row.cpu / len(files) * 1000
         table.append(
@@ -129,7 +145,9 @@ def large_file(home: Path) -> list[str]:
             rows.append(median([run(name, running, home / f"large-{name}-{n}.db", files) for n in range(ROUNDS)]))
     base = next(row for row in rows if row.name == "openai_async")
     for row in rows:
-        table.append(f"| {row.name} | {100 / row.wall:.0f} | {base.wall / row.wall:.1f} | {row.rss_growth / MB:.0f} | {row.failed} |")
+        table.append(
+            f"| {row.name} | {100 / row.wall:.0f} | {base.wall / row.wall:.1f} | {row.rss_growth / MB:.0f} | {row.failed} |"
+        )
     with simulator() as running:
         run("ours_sync", running, home / "again.db", files)
         again = median([run("ours_again", running, home / "again.db", files) for _ in range(ROUNDS)])
@@ -141,7 +159,7 @@ def large_file(home: Path) -> list[str]:
         "",
         *table,
         "",
-        f"The same file again, unchanged: {again.wall * 1000:.1f} ms until \"already there\", nothing sent.",
+        f'The same file again, unchanged: {again.wall * 1000:.1f} ms until "already there", nothing sent.',
         f"20 different files of 100 MB at once: RSS grows by {many.rss_growth / MB:.0f} MB, {many.failed} failed, "
         f"{2000 / many.wall:.0f} MB/s.",
     ]
@@ -165,7 +183,8 @@ def hashing(home: Path) -> list[str]:
     files = make_files(home, 1, 100 * MB)
     with simulator() as running:
         ours, theirs = (
-            median([run(name, running, home / "unused.db", files) for _ in range(ROUNDS)]) for name in ("ours_hash", "hashlib")
+            median([run(name, running, home / "unused.db", files) for _ in range(ROUNDS)])
+            for name in ("ours_hash", "hashlib")
         )
     return [
         "## Hashing 100 MB",

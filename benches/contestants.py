@@ -69,7 +69,9 @@ def ours_async(urls: dict[str, str], registry: str, files: list[Path]) -> tuple[
     import exai_files
 
     async def run() -> tuple[Measured, dict[str, Any]]:
-        platforms = {"moonshot": {"base_url": urls["moonshot"], "api_key": KEYS["moonshot"], "concurrency": CONCURRENCY}}
+        platforms = {
+            "moonshot": {"base_url": urls["moonshot"], "api_key": KEYS["moonshot"], "concurrency": CONCURRENCY}
+        }
         settings = {"retry": {"commit_horizon": 0.5, "base": 0.05}}
         client = exai_files.AsyncClient(registry=registry, platforms=platforms, settings=settings, environment={})
         async with client:
@@ -129,7 +131,7 @@ def zai_sdk(urls: dict[str, str], registry: str, files: list[Path]) -> tuple[Mea
 
     client = ZaiClient(base_url=urls["zai"], api_key=KEYS["zai"])
     client.files.list(purpose="agent")
-    return _threaded(lambda path: client.files.create(file=path, purpose="agent"), files)
+    return _threaded(lambda path: client.files.create(file=path, purpose="agent"), files)  # type: ignore[arg-type]
 
 
 def _threaded(send: Callable[[Path], object], files: list[Path]) -> tuple[Measured, dict[str, Any]]:

@@ -1,3 +1,26 @@
+//! Hand it a file once, and each AI platform you name has it, exactly once, for as long as you said.
+//!
+//! The line an upload takes (`manager::upload`, `manager::send`):
+//!
+//! ```text
+//! content::source      open the path once; refuse what is no regular, non-empty file inside the root
+//! platform             is it too large for every purpose? which purpose? refuse before a byte is sent
+//! registry::sources    unchanged since it was last hashed? else one pass: size, type, digest
+//! registry::find       live replicas of this digest: these targets drop out
+//!   ── per target, concurrently ──
+//! registry::intend     journal "about to put D on T"; claims D, so that two callers send once
+//! resilience::admit    the account's pace and room, within the call's deadline
+//! platform::upload     one request, streamed, hashed again on its way; what went wrong says how far it got
+//! manager::reconcile   after a lost reply: look for it on the platform, adopt it or send again
+//! registry::settle     bind the replica and close the intent, in one transaction
+//!   ──
+//! → FileRecord, or the error of the only target, or PartialUpload { record, failures }
+//! ```
+//!
+//! Modules, from the bottom: words (`error`, `clock`, `model`), parts (`content`, `transport`, `store`),
+//! `resilience` and `credentials`, sources of truth (`platform`, `registry`), jobs (`manager`), edges (`config`,
+//! `connect`, `python`, `simulator`). Imports point down; `tests/layering.rs` holds the rule as data.
+
 pub mod clock;
 pub mod config;
 pub mod connect;

@@ -19,7 +19,17 @@ from exai_files._core import __version__
 from exai_files.client import AsyncClient, Client
 from exai_files.errors import *  # noqa: F403
 from exai_files.errors import __all__ as _errors
-from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, Transfer, UploadPlan
+from exai_files.records import (
+    Content,
+    Download,
+    FileRecord,
+    PlatformInfo,
+    RemoteFile,
+    Replica,
+    Setting,
+    Transfer,
+    UploadPlan,
+)
 
 if TYPE_CHECKING:
     from exai_files.simulator import Simulator

@@ -4,7 +4,14 @@ from pathlib import Path
 from typing import Any, final
 
 __all__ = [
-    "Client", "Pending", "Simulator", "Transfers", "config_example", "error_kinds", "reset_logging", "shutdown",
+    "Client",
+    "Pending",
+    "Simulator",
+    "Transfers",
+    "config_example",
+    "error_kinds",
+    "reset_logging",
+    "shutdown",
 ]
 __version__: str
 
@@ -12,6 +19,7 @@ def config_example() -> str: ...
 def error_kinds() -> list[str]: ...
 def reset_logging() -> None: ...
 def shutdown() -> None: ...
+
 @final
 class Pending(Awaitable[Any]):
     def wait(self, tick: Callable[[], object] | None = None) -> Any: ...
@@ -28,14 +36,28 @@ class Client:
     def settings(self) -> list[dict[str, Any]]: ...
     def capabilities(self, platform: str) -> Any: ...
     def upload(
-        self, *, path: Path | None, data: bytes | None, name: str | None, to: list[str], purpose: str | None,
-        paranoid: bool, timeout: float | None, transfers: Transfers,
+        self,
+        *,
+        path: Path | None,
+        data: bytes | None,
+        name: str | None,
+        to: list[str],
+        purpose: str | None,
+        paranoid: bool,
+        timeout: float | None,
+        transfers: Transfers,
     ) -> Pending: ...
     def plan(
         self, *, path: Path | None, data: bytes | None, name: str | None, to: list[str], purpose: str | None
     ) -> Pending: ...
     def ensure(
-        self, reference: str, *, platform: str, purpose: str | None, max_age: float, timeout: float | None,
+        self,
+        reference: str,
+        *,
+        platform: str,
+        purpose: str | None,
+        max_age: float,
+        timeout: float | None,
         transfers: Transfers,
     ) -> Pending: ...
     def list(

@@ -8,6 +8,7 @@ loop (Jupyter) too.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import io
 import json
@@ -21,7 +22,17 @@ from typing import IO, Any, Generic, TypeVar, Union
 
 from exai_files import _core
 from exai_files.errors import InvalidRequestError
-from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, Transfer, UploadPlan
+from exai_files.records import (
+    Content,
+    Download,
+    FileRecord,
+    PlatformInfo,
+    RemoteFile,
+    Replica,
+    Setting,
+    Transfer,
+    UploadPlan,
+)
 
 __all__ = ["AsyncClient", "Client", "FileReference", "Seconds", "Source"]
 
@@ -102,7 +113,8 @@ def _spooled(file: IO[bytes]) -> Iterator[dict[str, Any]]:
 
 def _name_of(file: IO[bytes]) -> str | None:
     name = getattr(file, "name", None)
-    return Path(name).name if isinstance(name, str) else None
+    # `<stdin>` names no file.
+    return Path(name).name if isinstance(name, str) and not name.startswith("<") else None
 
 
 class _Reporter:
@@ -117,10 +129,9 @@ class _Reporter:
         if self._progress is None:
             return
         now = [Transfer(**transfer) for transfer in self.transfers.snapshot()]
-        before = self._told + [None] * len(now)  # type: ignore[operator]
-        self._told = now
-        for transfer, earlier in zip(now, before, strict=False):
-            if transfer != earlier:
+        before, self._told = self._told, now
+        for number, transfer in enumerate(now):
+            if number >= len(before) or transfer != before[number]:
                 self._progress(transfer)
 
     @property
@@ -168,7 +179,8 @@ async def _with_ticks(pending: Awaitable[T], ticking: asyncio.Future[None]) -> T
     """The call's answer; a progress callback that raises cancels the call."""
     working = asyncio.ensure_future(_await(pending))
     try:
-        await asyncio.wait({working, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        first: set[asyncio.Future[Any]] = {working, ticking}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             ticking.result()
         return await working
@@ -465,7 +477,7 @@ class Client:
             yield from page
             after = page[-1].digest
 
-    def list_remote(self, platform: str, *, timeout: Seconds | None = None) -> list[RemoteFile]:
+    def list_remote(self, platform: str, *, timeout: Seconds | None = None) -> builtins.list[RemoteFile]:
         """Everything a platform lists for the account, whether the registry knows it or not.
 
         Raises:
@@ -482,9 +494,7 @@ class Client:
         """
         return self._calls.get(file).wait()
 
-    def content(
-        self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
-    ) -> Content:
+    def content(self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None) -> Content:
         """What a platform gives back for a file: its bytes, or text it extracted.
 
         Args:
@@ -534,9 +544,7 @@ class Client:
         """
         return self._calls.download(file, to, platform, timeout).wait()
 
-    def delete(
-        self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
-    ) -> FileRecord:
+    def delete(self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None) -> FileRecord:
         """Take a file off one platform, or off all.
 
         Args:
@@ -553,7 +561,7 @@ class Client:
         """
         return self._calls.delete(file, platform, timeout).wait()
 
-    def platforms(self) -> list[PlatformInfo]:
+    def platforms(self) -> builtins.list[PlatformInfo]:
         """The connected platforms: what each can do, and what the registry says the account holds."""
         return self._calls.platforms().wait()
 
@@ -565,7 +573,7 @@ class Client:
         """
         return self._calls.capabilities(platform)
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> builtins.list[Setting]:
         """Every setting in force and where it came from; secrets are withheld."""
         return self._calls.settings()
 
@@ -686,7 +694,7 @@ class AsyncClient:
             after = page[-1].digest
 
     @_as(Client.list_remote)
-    async def list_remote(self, platform: str, *, timeout: Seconds | None = None) -> Sequence[RemoteFile]:
+    async def list_remote(self, platform: str, *, timeout: Seconds | None = None) -> builtins.list[RemoteFile]:
         return await self._calls.list_remote(platform, timeout).run()
 
     @_as(Client.get)
@@ -721,7 +729,7 @@ class AsyncClient:
         return await self._calls.delete(file, platform, timeout).run()
 
     @_as(Client.platforms)
-    async def platforms(self) -> Sequence[PlatformInfo]:
+    async def platforms(self) -> builtins.list[PlatformInfo]:
         return await self._calls.platforms().run()
 
     @_as(Client.capabilities)
@@ -729,7 +737,7 @@ class AsyncClient:
         return self._calls.capabilities(platform)
 
     @_as(Client.settings)
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> builtins.list[Setting]:
         return self._calls.settings()
 
     @_as(Client.close)

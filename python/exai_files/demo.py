@@ -60,7 +60,9 @@ def print_places(records: list[FileRecord]) -> None:
     for record in records:
         print(f"   {record.digest[:19]}…  {record.size:>6} B  {record.name}")
         for replica in record.replicas:
-            print(f"      {replica.platform:<9} {replica.purpose:<13} {replica.remote_id}  gives back {replica.content}")
+            print(
+                f"      {replica.platform:<9} {replica.purpose:<13} {replica.remote_id}  gives back {replica.content}"
+            )
 
 
 def _bars() -> AbstractContextManager[Any]:

@@ -76,7 +76,13 @@ def tqdm(**options: Any) -> Iterator[Show]:  # noqa: ANN401  (tqdm's own)
         key = (transfer.platform, transfer.name)
         if key not in bars:
             name = f"{transfer.platform}: {transfer.name}"
-            defaults = {"total": transfer.total, "desc": name, "unit": "B", "unit_scale": True, "disable": is_disabled()}
+            defaults = {
+                "total": transfer.total,
+                "desc": name,
+                "unit": "B",
+                "unit_scale": True,
+                "disable": is_disabled(),
+            }
             bars[key] = bar_class(**{**defaults, **options})
         done = transfer.total if transfer.phase in ("sent", "already-there") else transfer.sent
         bars[key].update(done - bars[key].n)

@@ -11,6 +11,7 @@ It shares no code with the clients it tests. What it does follows from `seed`, t
 from __future__ import annotations
 
 import base64
+import builtins
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class SimulatedPlatform:
         """What it was asked and what it did, from the truth log."""
         return self._simulator.truth(platform=self.name)
 
-    def bytes(self, file_id: str) -> bytes:
+    def bytes(self, file_id: str) -> builtins.bytes:
         """A stored file's bytes.
 
         Raises:
@@ -145,7 +146,7 @@ class SimulatedPlatform:
         """
         self._simulator.admin("POST", f"/settings/{self.name}", settings)
 
-    def seed_file(self, *, filename: str, content: bytes = b"seeded", **fields: Any) -> SimulatedFile:  # noqa: ANN401
+    def seed_file(self, *, filename: str, content: builtins.bytes = b"seeded", **fields: Any) -> SimulatedFile:  # noqa: ANN401
         """Puts a file there as someone else would.
 
         Args:

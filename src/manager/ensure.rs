@@ -44,7 +44,8 @@ impl Manager {
                 paranoid: false,
                 deadline: left,
             };
-            let same_bytes = self.prepare(&upload).await.is_ok_and(|file| file.identity.digest == record.digest);
+            let same_bytes =
+                self.prepare(&upload, &upload.to).await.is_ok_and(|file| file.identity.digest == record.digest);
             if same_bytes {
                 let record = self.upload(upload, transfers).await?;
                 return self.choose(&record.replicas, Some(&request.platform), &record.name).cloned();

@@ -72,7 +72,7 @@ impl Manager {
     /// Those that `upload` has before a byte is sent.
     pub async fn plan(&self, request: &UploadRequest) -> Result<Plan> {
         let platforms = self.wanted(&request.to)?;
-        let file = self.prepare(request).await?;
+        let file = self.prepare(request, &platforms).await?;
         let mut targets = Vec::with_capacity(platforms.len());
         for platform in &platforms {
             let NewIntent { placement, remote_name, .. } = self.target(platform, &file, request)?.intent;
@@ -112,7 +112,7 @@ impl Manager {
         deadline: Instant,
     ) -> Result<FileRecord> {
         let platforms = self.wanted(&request.to)?;
-        let file = self.prepare(request).await?;
+        let file = self.prepare(request, &platforms).await?;
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
         transfers.clear();
         let known = self.registry.find(&file.identity.digest).await?;
@@ -157,10 +157,14 @@ impl Manager {
         Ok(platforms)
     }
 
-    /// Opens the source and learns its digest, reading it only if it is new or has changed.
-    pub(super) async fn prepare(&self, request: &UploadRequest) -> Result<Prepared> {
+    /// Opens the source and learns its digest, reading it only if it is new or has changed, and not at all when no
+    /// purpose of a platform takes so much.
+    pub(super) async fn prepare(&self, request: &UploadRequest, platforms: &[PlatformId]) -> Result<Prepared> {
         let (source, name, policy) = (request.source.clone(), request.name.clone(), self.options.source.clone());
         let source = blocking(move || OpenSource::open(&source, name.as_deref(), &policy)).await?;
+        for platform in platforms {
+            self.connection(platform)?.platform.capabilities().check_size(&source.name, source.size)?;
+        }
         let is_paranoid = request.paranoid || self.options.paranoid;
         let known = match source.fingerprint.filter(|_| !is_paranoid) {
             Some(fingerprint) => self.registry.recall_source(fingerprint).await?,

@@ -154,6 +154,25 @@ impl Capabilities {
         Ok(())
     }
 
+    /// Refuses a file that is too large for every purpose, before it is even read.
+    ///
+    /// # Errors
+    /// `TooLarge` with the largest limit.
+    pub fn check_size(&self, name: &str, size: u64) -> Result<()> {
+        let general = self.max_file_bytes.as_ref().map(|fact| fact.value);
+        let of_rule = |rule: &PurposeRule| rule.max_bytes.or(general).unwrap_or(u64::MAX);
+        let limit = self.purposes.iter().map(of_rule).max().unwrap_or(u64::MAX);
+        if size <= limit {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("{} takes at most {limit} bytes, and {name:?} has {size}", self.platform),
+        )
+        .with_hint("split it, or use a platform that takes it")
+        .with_sizes(size, limit))
+    }
+
     pub fn rule(&self, wire: &str) -> Option<&PurposeRule> {
         self.purposes.iter().find(|rule| rule.wire == wire)
     }

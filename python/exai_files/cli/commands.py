@@ -56,7 +56,7 @@ def upload(
     """
     if name is not None and len(files) > 1:
         raise click.UsageError("--name goes with one file")
-    options = {"to": list(to), "purpose": purpose, "name": name}
+    options: dict[str, Any] = {"to": list(to), "purpose": purpose, "name": name}
     if dry_run:
         return _plan(session, files, options, as_json)
     options |= {"paranoid": paranoid, "timeout": timeout}
@@ -217,9 +217,7 @@ def text(session: Session, file: str, platform: str | None, timeout: float | Non
 @timeout
 @as_json
 @click.pass_obj
-def download(
-    session: Session, file: str, to: str, platform: str | None, timeout: float | None, as_json: bool
-) -> None:
+def download(session: Session, file: str, to: str, platform: str | None, timeout: float | None, as_json: bool) -> None:
     """Write what a platform gives back to TO: a file, a directory, or "-" for standard output."""
     with session.client() as client:
         if to == "-":
@@ -266,7 +264,9 @@ def rm(
         if dry_run or not yes:
             for record in records:
                 for replica in _doomed(record, platform):
-                    click.echo(f"{record.name}: {replica.platform} {replica.remote_id} would be deleted", err=not dry_run)
+                    click.echo(
+                        f"{record.name}: {replica.platform} {replica.remote_id} would be deleted", err=not dry_run
+                    )
         if dry_run:
             return 0
         if not yes:
@@ -316,7 +316,13 @@ def platforms_ls(session: Session, as_json: bool) -> None:
             output.print_json(info)
         return
     rows = [
-        (info.platform, info.account, str(info.capabilities["base_url"]), f"{info.files} files", output.size(info.bytes))
+        (
+            info.platform,
+            info.account,
+            str(info.capabilities["base_url"]),
+            f"{info.files} files",
+            output.size(info.bytes),
+        )
         for info in infos
     ]
     output.table(rows, ("PLATFORM", "ACCOUNT", "BASE URL", "FILES", "SIZE"))
@@ -339,7 +345,9 @@ def platforms_info(session: Session, platform: str, as_json: bool) -> None:
 def _print_tree(value: Any, depth: int = 0, name: str = "") -> None:  # noqa: ANN401  (JSON)
     indent = "  " * depth
     if isinstance(value, dict) and set(value) == {"value", "source", "as_of"}:
-        click.echo(f"{indent}{name}: {json.dumps(value['value'], ensure_ascii=False)}  [{value['source']}, {value['as_of']}]")
+        click.echo(
+            f"{indent}{name}: {json.dumps(value['value'], ensure_ascii=False)}  [{value['source']}, {value['as_of']}]"
+        )
     elif isinstance(value, dict):
         if name:
             click.echo(f"{indent}{name}:")
@@ -421,7 +429,9 @@ def sim_serve(port: int, seed: int, now: str | None) -> None:
         simulator = Simulator(port=port, seed=seed, now=now)
         simulator.start()
     except (ValueError, OSError) as error:
-        raise InvalidRequestError(f"the simulator cannot start: {error}", hint="choose another --port or --now") from None
+        raise InvalidRequestError(
+            f"the simulator cannot start: {error}", hint="choose another --port or --now"
+        ) from None
     with simulator:
         urls = simulator.urls
         click.echo(json.dumps(urls))
@@ -429,7 +439,9 @@ def sim_serve(port: int, seed: int, now: str | None) -> None:
         click.echo("# to use it from another shell:", err=True)
         for variable, profile in (("MOONSHOT", "moonshot"), ("ZAI", "zai"), ("ZHIPUAI", "zhipu_cn")):
             platform = getattr(simulator, profile)
-            click.echo(f"export {variable}_BASE_URL={platform.base_url} {variable}_API_KEY={platform.api_key}", err=True)
+            click.echo(
+                f"export {variable}_BASE_URL={platform.base_url} {variable}_API_KEY={platform.api_key}", err=True
+            )
         signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
         with contextlib.suppress(KeyboardInterrupt):
             while True:

@@ -57,7 +57,7 @@ class SuggestingGroup(click.Group):
         except click.UsageError as error:
             near = get_close_matches(args[0], self.list_commands(ctx))
             if near:
-                error.message += f" Did you mean {' or '.join(near)}?"
+                raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from None
             raise
 
 

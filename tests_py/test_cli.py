@@ -1,0 +1,235 @@
+"""The command, run as users run it: a process of its own, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def run(sim, tmp_path):
+    """Runs `exai-files ARGS` against the simulator, with a home of its own."""
+    environment = {
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH")
+        },
+        "HOME": str(tmp_path / "home"),
+        "MOONSHOT_BASE_URL": sim.moonshot.base_url,
+        "MOONSHOT_API_KEY": sim.moonshot.api_key,
+        "ZAI_BASE_URL": sim.zai.base_url,
+        "ZAI_API_KEY": sim.zai.api_key,
+        "EXAI_FILES_RETRY__BASE": "0.01",
+        "EXAI_FILES_RETRY__COMMIT_HORIZON": "0.1",
+    }
+
+    def run(*args: str, stdin: bytes | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "exai_files", *args],
+            input=stdin,
+            capture_output=True,
+            env={**environment, **more},
+            cwd=tmp_path,
+            timeout=60,
+            check=False,
+        )
+        return subprocess.CompletedProcess(args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture
+def paper(tmp_path):
+    path = tmp_path / "paper.txt"
+    path.write_text("on paper")
+    return path
+
+
+def test_the_whole_way_of_a_file(run, sim, paper):
+    uploaded = run("upload", str(paper), "--to", "moonshot", "--to", "zai")
+    assert (uploaded.returncode, uploaded.stderr) == (0, "")
+    assert "paper.txt  8 B  moonshot ✓  zai ✓" in uploaded.stdout
+    assert "moonshot =  zai =" in run("upload", str(paper), "--to", "moonshot", "--to", "zai").stdout
+    digest = uploaded.stdout.split()[0]
+    assert digest in run("ls").stdout
+    assert sim.moonshot.files[0].id in run("stat", digest).stdout
+    assert run("text", "paper.txt").stdout == "on paper\n"
+    assert "rm deletes from platforms: add --yes" in run("rm", digest, stdin=b"").stderr
+    assert "would be deleted" in run("rm", digest, "--dry-run").stdout
+    assert len(sim.moonshot.files) == 1
+    gone = run("rm", digest, "--platform", "zai", "--yes")
+    assert (gone.returncode, gone.stdout) == (0, "paper.txt: deleted; still on moonshot\n")
+    assert (len(sim.moonshot.files), len(sim.zai.files)) == (1, 0)
+
+
+def test_json_is_one_object_a_line_with_a_schema(run, paper):
+    for args in (
+        ("upload", str(paper), "--to", "moonshot", "--json"),
+        ("ls", "--json"),
+        ("stat", "paper.txt", "--json"),
+        ("ls", "--remote", "--platform", "moonshot", "--json"),
+        ("platforms", "ls", "--json"),
+        ("platforms", "info", "zai", "--json"),
+        ("config", "show", "--json"),
+        ("upload", str(paper), "--to", "zai", "--dry-run", "--json"),
+    ):
+        done = run(*args)
+        assert done.returncode == 0, (args, done.stderr)
+        lines = done.stdout.splitlines()
+        assert lines
+        for line in lines:
+            assert json.loads(line)["schema"] == 1, args
+
+
+def test_standard_input_and_output(run):
+    assert run("upload", "-", "--name", "b.jsonl", "--to", "moonshot", stdin=b'{"n": 1}\n').returncode == 0
+    assert run("download", "b.jsonl", "-").stdout == '{"n": 1}\n'
+    nameless = run("upload", "-", "--to", "moonshot", stdin=b"x")
+    assert nameless.returncode == 2
+    assert "name" in nameless.stderr
+
+
+def test_text_that_was_extracted_is_marked(run, paper, tmp_path):
+    run("upload", str(paper), "--to", "moonshot")
+    done = run("download", "paper.txt", str(tmp_path / "out.json"))
+    assert done.returncode == 0
+    assert "text that moonshot extracted, not the file" in done.stderr
+
+
+def test_a_dry_run_changes_nothing(run, sim, paper):
+    done = run("upload", str(paper), "--to", "moonshot", "--dry-run")
+    assert "would be sent as 'paper~" in done.stdout
+    assert not sim.truth(operation="upload")
+
+
+def test_platform_facts_are_dated_and_need_no_key(run):
+    done = run("platforms", "info", "zhipu")
+    assert done.returncode == 0
+    assert "file-extract" in done.stdout
+    assert "retention_days: 180  [docs.z.ai" in run("platforms", "info", "glm").stdout
+
+
+def test_the_configuration_is_shown_with_its_origin_and_checked(run, tmp_path):
+    settings = tmp_path / "mine.toml"
+    settings.write_text("deadline = 30\n")
+    shown = run("--config", str(settings), "config", "show", "--origin").stdout
+    assert f"{settings}:1" in shown
+    assert "environment variable EXAI_FILES_RETRY__BASE" in shown
+    assert run("config", "check").stdout == "the configuration is right\n"
+    settings.write_text("dedline = 30\nretry.cap = 'x'\n")
+    wrong = run("--config", str(settings), "config", "check")
+    assert wrong.returncode == 2
+    assert "did you mean deadline?" in wrong.stderr
+    assert f"{settings}:2: retry.cap" in wrong.stderr
+    settings.write_text(run("config", "example").stdout)
+    assert run("--config", str(settings), "config", "check").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        pytest.param({"kind": "error", "type": "incorrect_api_key_error"}, 6, id="authentication"),
+        pytest.param({"kind": "error", "type": "permission_denied_error"}, 6, id="permission"),
+        pytest.param({"kind": "error", "type": "exceeded_current_quota_error"}, 7, id="billing"),
+        pytest.param({"kind": "error", "type": "content_filter"}, 7, id="filtered"),
+        pytest.param({"kind": "status", "status": 503, "body": {}}, 5, id="down"),
+        pytest.param({"kind": "html", "status": 504}, 5, id="gateway"),
+    ],
+)
+def test_exit_codes_follow_the_remedy(run, sim, paper, fault, code):
+    sim.moonshot.fault(fault, operation="upload")
+    done = run("upload", str(paper), "--to", "moonshot", EXAI_FILES_RETRY__MAX_ATTEMPTS="2")
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("exai-files: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_some_failed_is_its_own_exit_code(run, sim, paper, tmp_path):
+    done = run("upload", str(paper), str(tmp_path / "missing.txt"), "--to", "moonshot")
+    assert done.returncode == 3
+    assert "paper.txt" in done.stdout
+    assert "missing.txt" in done.stderr
+    sim.zai.fault({"kind": "error", "code": "1113"}, operation="upload")
+    partial = run("upload", str(paper), "--to", "moonshot", "--to", "zai")
+    assert partial.returncode == 3
+    assert "  zai: " in partial.stderr
+
+
+def test_misuse_is_met_with_a_suggestion(run):
+    done = run("uplaod")
+    assert done.returncode == 2
+    assert "Did you mean upload?" in done.stderr
+
+
+def test_interruption_ends_with_130_and_can_be_repeated(run, sim, paper, tmp_path):
+    import signal
+
+    sim.moonshot.fault("stall", when={"next": 1}, operation="upload")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "exai_files", "upload", str(paper), "--to", "moonshot"],
+        env={
+            **os.environ,
+            "HOME": str(tmp_path / "home"),
+            "MOONSHOT_BASE_URL": sim.moonshot.base_url,
+            "MOONSHOT_API_KEY": sim.moonshot.api_key,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not sim.truth(operation="upload"):
+        assert process.poll() is None
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, time.monotonic() - begun < 5) == (130, True)
+    assert "interrupted" in said
+    assert run("upload", str(paper), "--to", "moonshot").returncode == 0
+    assert len(sim.moonshot.files) == 1
+
+
+def test_the_simulator_is_served_to_other_processes(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "exai_files", "sim", "serve", "--seed", "3", "--now", "2026-11-23T10:00:00Z"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        urls = json.loads(process.stdout.readline())
+        assert set(urls) == {"moonshot", "zai", "zhipu_cn", "admin"}
+        import urllib.request
+
+        with urllib.request.urlopen(urls["admin"] + "/clock") as answer:
+            assert json.load(answer)["now"].startswith("2026-11-23T10:00")
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_help_is_what_the_documentation_says(run):
+    expected = (ROOT / "tests_py" / "help.txt").read_text()
+    assert run("--help", COLUMNS="100").stdout == expected
+
+
+def test_help_starts_quickly():
+    """The best of several: what it costs, not how busy the machine is. Held against the bare interpreter."""
+
+    def best(*command: str) -> float:
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, *command], capture_output=True, check=True)
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    assert best("-m", "exai_files", "--help") < 12 * best("-c", "pass")

@@ -28,10 +28,10 @@ def test_the_readme_names_only_commands_there_are():
 
     from exai_files.cli.main import cli
 
-    text = (ROOT / "README.md").read_text()
-    named = set(re.findall(r"exai-files ([a-z]+)(?: ([a-z]+))?", text))
+    code = blocks("README.md", "sh") + re.findall(r"`([^`\n]+)`", (ROOT / "README.md").read_text())
+    named = set(re.findall(r"exai-files ([a-z]+)", "\n".join(code)))
     assert len(named) >= 6
-    for command, _ in named:
+    for command in named:
         assert CliRunner().invoke(cli, [command, "--help"]).exit_code == 0, command
 
 

@@ -13,7 +13,7 @@ use super::upload::{Prepared, Target};
 use crate::clock::Timestamp;
 use crate::content::Progress;
 use crate::error::{Delivery, Error, ErrorKind, Result, Retry};
-use crate::model::{FileObject, FileRecord, Operation, Origin, RemoteStatus, Replica};
+use crate::model::{FileObject, Operation, Origin, RemoteStatus, Replica};
 use crate::platform::Upload;
 use crate::registry::{Claim, Intent, Registry, Settlement};
 
@@ -45,11 +45,10 @@ impl Manager {
         &self,
         file: &Prepared,
         target: &Target<'_>,
-        known: Option<&FileRecord>,
         tracker: &Tracker,
         deadline: Instant,
     ) -> Result<Replica> {
-        if let Some(replica) = self.already_there(target, known, &file.source.name) {
+        if let Some(replica) = self.already_there(target, file) {
             return Ok(replica);
         }
         let _turn = self.in_flight.turn(&target.intent.placement).await;
@@ -85,10 +84,10 @@ impl Manager {
     }
 
     /// The commonest case: nothing to do and nothing to write.
-    fn already_there(&self, target: &Target<'_>, known: Option<&FileRecord>, name: &str) -> Option<Replica> {
+    fn already_there(&self, target: &Target<'_>, file: &Prepared) -> Option<Replica> {
         let placement = &target.intent.placement;
         let now = self.clock.now();
-        let known = known.filter(|record| record.name == name)?;
+        let known = file.known.as_ref().filter(|record| record.name == file.source.name)?;
         let same = |r: &&Replica| {
             (&r.platform, &r.account, &r.purpose) == (&placement.platform, &placement.account, &placement.purpose)
         };

@@ -33,6 +33,8 @@ pub struct UploadRequest {
 pub(super) struct Prepared {
     pub(super) source: OpenSource,
     pub(super) identity: Identity,
+    /// What the registry knew of this content.
+    pub(super) known: Option<FileRecord>,
 }
 
 /// One platform to put it on.
@@ -84,7 +86,7 @@ impl Manager {
                 is_there,
             });
         }
-        let Prepared { source, identity } = file;
+        let Prepared { source, identity, .. } = file;
         Ok(Plan { digest: identity.digest, name: source.name, size: identity.size, mime: identity.mime, targets })
     }
 
@@ -115,25 +117,23 @@ impl Manager {
         let file = self.prepare(request, &platforms).await?;
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
         transfers.clear();
-        let known = self.registry.find(&file.identity.digest).await?;
         let mut placing = Vec::with_capacity(targets.len());
         for target in &targets {
             let tracker = transfers.track(&target.intent.placement.platform, &file.source.name, file.identity.size);
-            placing.push(self.place_tracked(&file, target, known.as_ref(), tracker, deadline));
+            placing.push(self.place_tracked(&file, target, tracker, deadline));
         }
         let outcomes = join_all(placing).await;
-        conclude(&file, known, outcomes, self.clock.now())
+        conclude(file, outcomes, self.clock.now())
     }
 
     async fn place_tracked(
         &self,
         file: &Prepared,
         target: &Target<'_>,
-        known: Option<&FileRecord>,
         tracker: Tracker,
         deadline: Instant,
     ) -> (PlatformId, Result<Replica>) {
-        let outcome = self.place(file, target, known, &tracker, deadline).await;
+        let outcome = self.place(file, target, &tracker, deadline).await;
         tracker.enter(match &outcome {
             Ok(replica) if replica.origin == Origin::AlreadyThere => Phase::AlreadyThere,
             Ok(_) => Phase::Sent,
@@ -157,37 +157,37 @@ impl Manager {
         Ok(platforms)
     }
 
-    /// Opens the source and learns its digest, reading it only if it is new or has changed, and not at all when no
-    /// purpose of a platform takes so much.
+    /// Opens the source, learns its digest, and what is known of that content.
+    ///
+    /// The file is read only if it is new or has changed, and not at all when no purpose of a platform takes so
+    /// much. All of it happens on one blocking thread: hopping between threads would cost more than the work.
     pub(super) async fn prepare(&self, request: &UploadRequest, platforms: &[PlatformId]) -> Result<Prepared> {
+        let connected =
+            platforms.iter().map(|p| Ok(self.connection(p)?.platform.clone())).collect::<Result<Vec<_>>>()?;
         let (source, name, policy) = (request.source.clone(), request.name.clone(), self.options.source.clone());
-        let source = blocking(move || OpenSource::open(&source, name.as_deref(), &policy)).await?;
-        for platform in platforms {
-            self.connection(platform)?.platform.capabilities().check_size(&source.name, source.size)?;
-        }
-        let is_paranoid = request.paranoid || self.options.paranoid;
-        let known = match source.fingerprint.filter(|_| !is_paranoid) {
-            Some(fingerprint) => self.registry.recall_source(fingerprint).await?,
-            None => None,
-        };
-        if let Some(identity) = known {
-            return Ok(Prepared { source, identity });
-        }
-        self.identify(source).await
-    }
-
-    async fn identify(&self, mut source: OpenSource) -> Result<Prepared> {
-        blocking(move || {
-            let identity = source.identify()?;
-            Ok(Prepared { source, identity })
-        })
-        .await
+        let (registry, is_paranoid) = (self.registry.clone(), request.paranoid || self.options.paranoid);
+        let preparing = tokio::task::spawn_blocking(move || {
+            let mut source = OpenSource::open(&source, name.as_deref(), &policy)?;
+            for platform in connected {
+                platform.capabilities().check_size(&source.name, source.size)?;
+            }
+            let remembered = match source.fingerprint.filter(|_| !is_paranoid) {
+                Some(fingerprint) => registry.recall_source(fingerprint)?,
+                None => None,
+            };
+            let identity = remembered.map_or_else(|| source.identify(), Ok)?;
+            let known = registry.find(&identity.digest)?;
+            Ok(Prepared { source, identity, known })
+        });
+        preparing
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the client was closed while it read a file")))
     }
 
     fn target(&self, platform: &PlatformId, file: &Prepared, request: &UploadRequest) -> Result<Target<'_>> {
         let connection = self.connection(platform)?;
         let capabilities = connection.platform.capabilities();
-        let Prepared { source, identity } = file;
+        let Prepared { source, identity, .. } = file;
         let purpose = request.purpose.as_deref().or(connection.purpose.as_deref());
         let rule = capabilities.purpose(purpose, &source.name, &identity.mime)?;
         capabilities.check(rule, &source.name, identity.size, &identity.mime)?;
@@ -222,16 +222,16 @@ impl Manager {
 
 /// Turns each target's outcome into the one answer of the call.
 fn conclude(
-    file: &Prepared,
-    known: Option<FileRecord>,
+    file: Prepared,
     outcomes: Vec<(PlatformId, Result<Replica>)>,
     now: crate::clock::Timestamp,
 ) -> Result<FileRecord> {
+    let Prepared { source, identity, known } = file;
     let mut record = known.unwrap_or_else(|| FileRecord {
-        digest: file.identity.digest,
-        name: file.source.name.clone(),
-        size: file.identity.size,
-        mime: file.identity.mime.clone(),
+        digest: identity.digest,
+        name: source.name,
+        size: identity.size,
+        mime: identity.mime,
         created_at: now,
         replicas: Vec::new(),
     });
@@ -259,11 +259,4 @@ fn conclude(
             None => Err(Error::partial(Partial { record, failures })),
         },
     }
-}
-
-/// Runs file work off the async threads.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the client was closed while it read a file")))
 }

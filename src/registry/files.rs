@@ -34,9 +34,10 @@ pub struct Usage {
 }
 
 impl Registry {
-    pub async fn find(&self, digest: &Digest) -> Result<Option<FileRecord>> {
+    /// What is known of a content. Blocking.
+    pub fn find(&self, digest: &Digest) -> Result<Option<FileRecord>> {
         let digest = *digest;
-        self.store.read(move |connection| rows::find_record(connection, &digest)).await
+        self.store.read_blocking(move |connection| rows::find_record(connection, &digest))
     }
 
     /// The record behind what a person wrote: a digest, a unique start of one, a remote id, or a file's name.

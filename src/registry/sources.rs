@@ -8,9 +8,9 @@ use crate::error::Result;
 use crate::model::{Digest, Fingerprint, Identity, PlatformId};
 
 impl Registry {
-    /// The identity of an unchanged local file, without reading it.
-    pub async fn recall_source(&self, fingerprint: Fingerprint) -> Result<Option<Identity>> {
-        self.store.read(move |connection| recall(connection, &fingerprint)).await
+    /// The identity of an unchanged local file, without reading it. Blocking.
+    pub fn recall_source(&self, fingerprint: Fingerprint) -> Result<Option<Identity>> {
+        self.store.read_blocking(move |connection| recall(connection, &fingerprint))
     }
 
     /// Paths that held this content when last seen, newest first.

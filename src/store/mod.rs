@@ -118,17 +118,29 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        if self.0.in_memory {
-            return self.write(query).await;
-        }
-        let inner = self.0.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            let connection = inner.take_reader()?;
-            let outcome = query(&connection);
-            inner.give_back(connection);
-            outcome
-        });
+        let store = self.clone();
+        let work = tokio::task::spawn_blocking(move || store.read_blocking(query));
         work.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// As [`read`](Self::read), for callers that are on a blocking thread already.
+    pub fn read_blocking<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        if self.0.in_memory {
+            // There is one connection, and the writer has it.
+            let (reply, answer) = mpsc::sync_channel(1);
+            self.submit(query, move |outcome| {
+                let _ = reply.send(outcome);
+            })?;
+            return answer.recv().unwrap_or_else(|_| Err(closed()));
+        }
+        let connection = self.0.take_reader()?;
+        let outcome = query(&connection);
+        self.0.give_back(connection);
+        outcome
     }
 
     /// Finishes what is queued and closes the file. Later calls fail.

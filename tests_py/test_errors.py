@@ -114,7 +114,18 @@ def test_partial_uploads_carry_the_record_and_the_failures(files, sim):
 
 def test_all_names_are_exported():
     public = {name for name in vars(exai_files) if not name.startswith(("_", "@"))}
-    modules = {"annotations", "client", "errors", "records", "logging", "TYPE_CHECKING", "simulator", "progress", "cli"}
+    modules = {
+        "annotations",
+        "calls",
+        "client",
+        "errors",
+        "records",
+        "logging",
+        "TYPE_CHECKING",
+        "simulator",
+        "progress",
+        "cli",
+    }
     assert public - modules - {"demo", "pytest_plugin"} <= set(exai_files.__all__)
     for name in exai_files.__all__:
         assert getattr(exai_files, name) is not None

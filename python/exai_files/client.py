@@ -1,8 +1,6 @@
 """`Client` and `AsyncClient`: the same verbs, waited for or awaited.
 
-Each verb is described once, in `_Calls`, as a call of the Rust core and what to make of its answer; the two clients
-only differ in how they come by that answer. The waiting happens in Rust, so `Client` works inside a running event
-loop (Jupyter) too.
+The waiting happens in Rust, so `Client` works inside a running event loop (Jupyter) too.
 """
 
 from __future__ import annotations
@@ -11,314 +9,17 @@ import asyncio
 import builtins
 import contextlib
 import io
-import json
 import os
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import IO, Any, Generic, TypeVar, Union
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
 
-from exai_files import _core
-from exai_files.errors import InvalidRequestError
-from exai_files.records import (
-    Content,
-    Download,
-    FileRecord,
-    PlatformInfo,
-    RemoteFile,
-    Replica,
-    Setting,
-    Transfer,
-    UploadPlan,
-)
+from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
+from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, UploadPlan
 
-__all__ = ["AsyncClient", "Client", "FileReference", "Seconds", "Source"]
+__all__ = ["AsyncClient", "Client"]
 
 T = TypeVar("T")
-
-Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes]]
-"""What can be uploaded: a path, the bytes themselves, or an open binary file."""
-
-FileReference = Union[str, FileRecord, Replica]
-"""Which file: a record or replica, a digest or at least six characters of one, a remote id, or an exact name."""
-
-Seconds = Union[float, timedelta]
-"""A duration."""
-
-Progress = Callable[[Transfer], object]
-"""Called in the caller's own thread (or task) about twenty times a second, for each transfer that moved."""
-
-_PAGE = 200
-_SPOOL_BYTES = 4 << 20
-_TICK = 0.05
-
-
-def _seconds(duration: Seconds | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
-
-
-def _reference(file: FileReference) -> str:
-    if isinstance(file, FileRecord):
-        return file.digest
-    if isinstance(file, Replica):
-        return file.remote_id
-    if isinstance(file, str):
-        return file
-    raise InvalidRequestError(
-        f"{type(file).__name__} does not name a file",
-        hint="pass a FileRecord, a Replica, a digest, a remote id or a name",
-    )
-
-
-def _names(platforms: str | Sequence[str] | None) -> list[str]:
-    if platforms is None:
-        return []
-    return [platforms] if isinstance(platforms, str) else list(platforms)
-
-
-@contextlib.contextmanager
-def _readable(source: Source, name: str | None) -> Iterator[dict[str, Any]]:
-    """The source as the core takes it: a path, or bytes with a name."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        yield {"path": None, "data": bytes(source), "name": name}
-    elif isinstance(source, (str, os.PathLike)):
-        yield {"path": Path(source), "data": None, "name": name}
-    elif hasattr(source, "read"):
-        with _spooled(source) as readable:
-            yield {**readable, "name": name or _name_of(source)}
-    else:
-        raise InvalidRequestError(
-            f"{type(source).__name__} cannot be uploaded", hint="pass a path, bytes or a file opened in binary mode"
-        )
-
-
-@contextlib.contextmanager
-def _spooled(file: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """A stream can be read once, but sending may take two attempts: keep it, on disk when it is large."""
-    head = file.read(_SPOOL_BYTES + 1)
-    if not isinstance(head, bytes):
-        raise InvalidRequestError("the file is opened in text mode", hint='open it in binary mode: open(path, "rb")')
-    if len(head) <= _SPOOL_BYTES:
-        yield {"path": None, "data": head}
-        return
-    with tempfile.NamedTemporaryFile(prefix="exai-files-") as spool:
-        spool.write(head)
-        while piece := file.read(_SPOOL_BYTES):
-            spool.write(piece)
-        spool.flush()
-        yield {"path": Path(spool.name), "data": None}
-
-
-def _name_of(file: IO[bytes]) -> str | None:
-    name = getattr(file, "name", None)
-    # `<stdin>` names no file.
-    return Path(name).name if isinstance(name, str) and not name.startswith("<") else None
-
-
-class _Reporter:
-    """Tells a progress callback what has moved since it was last told."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.transfers = _core.Transfers()
-        self._progress = progress
-        self._told: list[Transfer] = []
-
-    def tick(self) -> None:
-        if self._progress is None:
-            return
-        now = [Transfer(**transfer) for transfer in self.transfers.snapshot()]
-        before, self._told = self._told, now
-        for number, transfer in enumerate(now):
-            if number >= len(before) or transfer != before[number]:
-                self._progress(transfer)
-
-    @property
-    def wanted(self) -> bool:
-        return self._progress is not None
-
-
-@dataclass
-class _Call(Generic[T]):
-    """One operation of the core, and what to make of its answer."""
-
-    pending: _core.Pending
-    make: Callable[[Any], T]
-    reporter: _Reporter | None = None
-
-    def wait(self) -> T:
-        reporter = self.reporter
-        if reporter is None or not reporter.wanted:
-            return self.make(self.pending.wait())
-        try:
-            return self.make(self.pending.wait(reporter.tick))
-        finally:
-            reporter.tick()
-
-    async def run(self) -> T:
-        reporter = self.reporter
-        if reporter is None or not reporter.wanted:
-            return self.make(await self.pending)
-        ticking = asyncio.ensure_future(_tick_forever(reporter))
-        try:
-            answer = await _with_ticks(self.pending, ticking)
-        finally:
-            ticking.cancel()
-            reporter.tick()
-        return self.make(answer)
-
-
-async def _tick_forever(reporter: _Reporter) -> None:
-    while True:
-        await asyncio.sleep(_TICK)
-        reporter.tick()
-
-
-async def _with_ticks(pending: Awaitable[T], ticking: asyncio.Future[None]) -> T:
-    """The call's answer; a progress callback that raises cancels the call."""
-    working = asyncio.ensure_future(_await(pending))
-    try:
-        first: set[asyncio.Future[Any]] = {working, ticking}
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            ticking.result()
-        return await working
-    finally:
-        working.cancel()
-
-
-async def _await(pending: Awaitable[T]) -> T:
-    return await pending
-
-
-class _Calls:
-    """Every verb, once."""
-
-    def __init__(
-        self,
-        *,
-        config_file: str | os.PathLike[str] | None = None,
-        registry: str | os.PathLike[str] | None = None,
-        platforms: Mapping[str, Mapping[str, Any]] | None = None,
-        timeout: Seconds | None = None,
-        settings: Mapping[str, Any] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        overrides: dict[str, Any] = json.loads(json.dumps(dict(settings or {}), default=str))
-        if registry is not None:
-            overrides.setdefault("registry", {})["path"] = os.fspath(registry)
-        for name, values in (platforms or {}).items():
-            overrides.setdefault("platforms", {}).setdefault(name, {}).update(values)
-        if timeout is not None:
-            overrides["deadline"] = _seconds(timeout)
-        self.core = _core.Client(
-            None if config_file is None else Path(config_file),
-            dict(os.environ if environment is None else environment),
-            json.dumps(overrides),
-        )
-
-    def upload(
-        self,
-        readable: Mapping[str, Any],
-        to: str | Sequence[str] | None,
-        purpose: str | None,
-        paranoid: bool,
-        timeout: Seconds | None,
-        progress: Progress | None,
-    ) -> _Call[FileRecord]:
-        reporter = _Reporter(progress)
-        pending = self.core.upload(
-            **readable,
-            to=_names(to),
-            purpose=purpose,
-            paranoid=paranoid,
-            timeout=_seconds(timeout),
-            transfers=reporter.transfers,
-        )
-        return _Call(pending, FileRecord._from_core, reporter)
-
-    def plan(
-        self, readable: Mapping[str, Any], to: str | Sequence[str] | None, purpose: str | None
-    ) -> _Call[UploadPlan]:
-        return _Call(self.core.plan(**readable, to=_names(to), purpose=purpose), UploadPlan._from_core)
-
-    def ensure(
-        self,
-        file: FileReference,
-        platform: str,
-        purpose: str | None,
-        max_age: Seconds,
-        timeout: Seconds | None,
-        progress: Progress | None,
-    ) -> _Call[Replica]:
-        reporter = _Reporter(progress)
-        pending = self.core.ensure(
-            _reference(file),
-            platform=platform,
-            purpose=purpose,
-            max_age=_seconds(max_age) or 0.0,
-            timeout=_seconds(timeout),
-            transfers=reporter.transfers,
-        )
-        return _Call(pending, Replica._from_core, reporter)
-
-    def page(
-        self, platform: str | None, name: str | None, newer_than: Seconds | datetime | None, after: str | None
-    ) -> _Call[list[FileRecord]]:
-        pending = self.core.list(
-            platform=platform, name=name, created_after=_micros(newer_than), after=after, limit=_PAGE
-        )
-        return _Call(pending, lambda rows: list(map(FileRecord._from_core, rows)))
-
-    def list_remote(self, platform: str, timeout: Seconds | None) -> _Call[list[RemoteFile]]:
-        pending = self.core.list_remote(platform, _seconds(timeout))
-        return _Call(pending, lambda rows: list(map(RemoteFile._from_core, rows)))
-
-    def get(self, file: FileReference) -> _Call[FileRecord]:
-        return _Call(self.core.get(_reference(file)), FileRecord._from_core)
-
-    def content(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> _Call[Content]:
-        pending = self.core.content(_reference(file), _place(file, platform), _seconds(timeout))
-        return _Call(pending, lambda answer: Content(**answer[0], data=answer[1]))
-
-    def text(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> _Call[str]:
-        return _Call(self.core.text(_reference(file), _place(file, platform), _seconds(timeout)), str)
-
-    def download(
-        self, file: FileReference, to: str | os.PathLike[str], platform: str | None, timeout: Seconds | None
-    ) -> _Call[Download]:
-        pending = self.core.download(_reference(file), Path(to), _place(file, platform), _seconds(timeout))
-        return _Call(pending, Download._from_core)
-
-    def delete(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> _Call[FileRecord]:
-        pending = self.core.delete(_reference(file), _place(file, platform), _seconds(timeout))
-        return _Call(pending, FileRecord._from_core)
-
-    def platforms(self) -> _Call[list[PlatformInfo]]:
-        return _Call(self.core.platforms(), lambda rows: [PlatformInfo(**row) for row in rows])
-
-    def capabilities(self, platform: str) -> Mapping[str, Any]:
-        known: dict[str, Any] = self.core.capabilities(platform)
-        return known
-
-    def settings(self) -> list[Setting]:
-        return [Setting(**setting) for setting in self.core.settings()]
-
-
-def _place(file: FileReference, platform: str | None) -> str | None:
-    """A replica says itself where it is."""
-    return file.platform if platform is None and isinstance(file, Replica) else platform
-
-
-def _micros(newer_than: Seconds | datetime | None) -> int | None:
-    if newer_than is None:
-        return None
-    if isinstance(newer_than, datetime):
-        moment = newer_than
-    else:
-        moment = datetime.now(timezone.utc) - timedelta(seconds=_seconds(newer_than) or 0.0)
-    return int(moment.timestamp() * 1_000_000)
 
 
 class Client:
@@ -356,7 +57,7 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._calls = _Calls(
+        self._calls = Calls(
             config_file=config_file,
             registry=registry,
             platforms=platforms,
@@ -403,8 +104,8 @@ class Client:
             >>> files.upload("paper.pdf", to=["moonshot", "zai"]).size
             48213
         """
-        with _readable(source, name) as readable:
-            return self._calls.upload(readable, to, purpose, paranoid, timeout, progress).wait()
+        with readable(source, name) as given:
+            return self._calls.upload(given, to, purpose, paranoid, timeout, progress).wait()
 
     def plan(
         self,
@@ -420,8 +121,8 @@ class Client:
             InvalidRequestError: As `upload` would, before a byte is sent.
             FileTooLargeError: Likewise.
         """
-        with _readable(source, name) as readable:
-            return self._calls.plan(readable, to, purpose).wait()
+        with readable(source, name) as given:
+            return self._calls.plan(given, to, purpose).wait()
 
     def ensure(
         self,
@@ -589,7 +290,7 @@ class Client:
 
 
 async def _entered(spools: contextlib.ExitStack, source: Source, name: str | None) -> dict[str, Any]:
-    opening = _readable(source, name)
+    opening = readable(source, name)
     if isinstance(source, io.IOBase):  # reading it may block
         return await asyncio.to_thread(spools.enter_context, opening)
     return spools.enter_context(opening)
@@ -625,7 +326,7 @@ class AsyncClient:
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._calls = _Calls(
+        self._calls = Calls(
             config_file=config_file,
             registry=registry,
             platforms=platforms,
@@ -647,8 +348,8 @@ class AsyncClient:
         progress: Progress | None = None,
     ) -> FileRecord:
         with contextlib.ExitStack() as spools:
-            readable = await _entered(spools, source, name)
-            return await self._calls.upload(readable, to, purpose, paranoid, timeout, progress).run()
+            given = await _entered(spools, source, name)
+            return await self._calls.upload(given, to, purpose, paranoid, timeout, progress).run()
 
     @_as(Client.plan)
     async def plan(
@@ -660,8 +361,8 @@ class AsyncClient:
         purpose: str | None = None,
     ) -> UploadPlan:
         with contextlib.ExitStack() as spools:
-            readable = await _entered(spools, source, name)
-            return await self._calls.plan(readable, to, purpose).run()
+            given = await _entered(spools, source, name)
+            return await self._calls.plan(given, to, purpose).run()
 
     @_as(Client.ensure)
     async def ensure(

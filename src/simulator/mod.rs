@@ -14,6 +14,7 @@ mod multipart;
 mod operations;
 mod profile;
 mod refusals;
+mod replies;
 mod server;
 mod settings;
 mod truth;

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -20,17 +19,16 @@ use tokio::time::sleep;
 use super::World;
 use super::accounts;
 use super::admin;
-use super::clock::{Micros, rfc3339, seconds};
+use super::clock::{Micros, rfc3339};
 use super::connection::{self, Link, Wire};
 use super::faults::{Fault, Side};
 use super::multipart;
 use super::operations::Arrived;
 use super::profile::Profile;
 use super::refusals::{self, Body, Refusal};
+use super::replies::{Answer, Good, custom, dated, drops, halves, json_answer, refusal_answer, streamed, whole};
 use super::settings::Settings;
 use super::truth::Entry;
-
-pub(super) type Answer = Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 
 /// The largest body that is read at all.
 const LARGEST: usize = 1 << 30;
@@ -153,13 +151,6 @@ struct Visit<'w> {
     beta: bool,
     query: HashMap<String, String>,
     entry: Entry,
-}
-
-/// A good answer, before it is put on the wire.
-struct Good {
-    status: u16,
-    media: &'static str,
-    body: Bytes,
 }
 
 impl<'w> Visit<'w> {
@@ -469,96 +460,6 @@ impl<'w> Visit<'w> {
             _ => whole(good.status, good.media, good.body),
         };
         dated(answer, self.now)
-    }
-}
-
-type Pieces = futures_util::stream::BoxStream<'static, Result<Bytes, std::io::Error>>;
-
-fn halves(
-    body: &Bytes,
-    pause: Duration,
-) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
-    let (first, second) = (body.slice(..body.len() / 2), body.slice(body.len() / 2..));
-    stream::iter([Ok(first)]).chain(stream::once(async move {
-        sleep(pause).await;
-        Ok(second)
-    }))
-}
-
-/// Twenty drops a second.
-fn drops(
-    body: &Bytes,
-    bytes_per_second: u64,
-) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
-    let size = (bytes_per_second / 20).max(1) as usize;
-    let pause = Duration::from_secs_f64(size as f64 / bytes_per_second.max(1) as f64);
-    stream::unfold(body.clone(), move |mut rest| async move {
-        if rest.is_empty() {
-            return None;
-        }
-        sleep(pause).await;
-        let drop = rest.split_to(rest.len().min(size));
-        Some((Ok(drop), rest))
-    })
-}
-
-fn streamed(good: &Good, pieces: Pieces) -> Answer {
-    let body = StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync();
-    let mut answer = Response::new(body);
-    set(&mut answer, "content-length", &good.body.len().to_string());
-    finish(answer, good.status, good.media)
-}
-
-fn whole(status: u16, media: &str, body: Bytes) -> Answer {
-    let body = Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync();
-    finish(Response::new(body), status, media)
-}
-
-fn finish(mut answer: Answer, status: u16, media: &str) -> Answer {
-    if let Ok(status) = hyper::StatusCode::from_u16(status) {
-        *answer.status_mut() = status;
-    }
-    if !media.is_empty() {
-        set(&mut answer, "content-type", media);
-    }
-    answer
-}
-
-fn json_answer(status: u16, body: &Value) -> Answer {
-    whole(status, "application/json; charset=utf-8", body.to_string().into())
-}
-
-fn refusal_answer(refusal: Refusal) -> Answer {
-    let mut answer = match refusal.body {
-        Body::Json(body) => json_answer(refusal.status, &body),
-        Body::Html(page) => whole(refusal.status, "text/html", page.into()),
-    };
-    for (name, value) in refusal.headers {
-        set(&mut answer, name, &value);
-    }
-    answer
-}
-
-/// A status, body and headers of the test's own.
-fn custom(status: u16, body: Value, headers: BTreeMap<String, String>) -> Refusal {
-    let body = match body {
-        Value::String(text) => Body::Html(text),
-        json => Body::Json(json),
-    };
-    let headers = headers.into_iter().map(|(name, value)| (&*name.to_ascii_lowercase().leak(), value)).collect();
-    Refusal { status, body, headers }
-}
-
-fn dated(mut answer: Answer, now: Micros) -> Answer {
-    let date = std::time::UNIX_EPOCH + Duration::from_secs(seconds(now).max(0) as u64);
-    set(&mut answer, "date", &httpdate::fmt_http_date(date));
-    answer
-}
-
-fn set(answer: &mut Answer, name: &str, value: &str) {
-    use hyper::header::{HeaderName, HeaderValue};
-    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
-        answer.headers_mut().insert(name, value);
     }
 }
 

@@ -148,10 +148,12 @@ impl Simulator {
         admin::handle(&self.world, method, path, body)
     }
 
-    /// Closes every connection. Calling it again does nothing.
+    /// Closes every connection; the port is free afterwards. Calling it again does nothing.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // On a thread of its own, because tokio forbids to wait for a runtime inside another one.
+            let ending = std::thread::spawn(move || runtime.shutdown_timeout(std::time::Duration::from_secs(1)));
+            let _ = ending.join();
         }
     }
 }

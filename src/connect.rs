@@ -59,7 +59,7 @@ fn options(config: &Config) -> ManagerOptions {
         },
         paranoid: config.flag("upload.paranoid"),
         tag_names: config.flag("upload.tag_names"),
-        upload_sends: config.count("retry.upload_sends").and_then(|sends| u32::try_from(sends).ok()).unwrap_or(2),
+        upload_sends: config.count("retry.upload_sends").and_then(|sends| u32::try_from(sends).ok()).unwrap_or(4),
         default_platforms: config.default_platforms.clone(),
         missing_keys: config
             .platforms

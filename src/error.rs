@@ -161,9 +161,10 @@ impl Error {
         let names: Vec<String> =
             partial.failures.iter().map(|(platform, error)| format!("{platform} ({})", error.message())).collect();
         let held: Vec<&str> = partial.record.replicas.iter().map(|r| r.platform.as_str()).collect();
+        let held = if held.is_empty() { "no platform".to_owned() } else { held.join(", ") };
         let mut error = Error::new(
             ErrorKind::PartialUpload,
-            format!("{:?} is on {} but not on {}", partial.record.name, held.join(", "), names.join(", ")),
+            format!("{:?} is on {} but not on {}", partial.record.name, held, names.join(", ")),
         )
         .with_hint("call upload again with the same arguments: only the missing platforms are sent to");
         error.0.partial = Some(partial);

@@ -87,7 +87,7 @@ impl Config {
         read_file(&sources, &mut layers);
         layers.add_environment(&sources.env);
         layers.add_call(&sources.overrides);
-        let faults = std::mem::take(&mut layers.faults);
+        let mut faults = std::mem::take(&mut layers.faults);
         let mut config = Config {
             registry: PathBuf::new(),
             default_platforms: Vec::new(),
@@ -96,13 +96,23 @@ impl Config {
             values: layers.values,
             env: sources.env,
         };
-        let mut faults = faults;
         config.fill(&mut faults);
+        config.forget_secrets();
         match faults.as_slice() {
             [] => Ok(config),
             faults => {
                 Err(Error::new(ErrorKind::Config, format!("the configuration is wrong:\n  {}", faults.join("\n  ")))
                     .with_hint("`exai-files config example` prints every setting"))
+            }
+        }
+    }
+
+    /// Keys live on in `PlatformConfig::key` alone.
+    fn forget_secrets(&mut self) {
+        self.env.clear();
+        for (path, (value, _)) in &mut self.values {
+            if schema::find(path).is_some_and(|setting| setting.kind == Kind::Secret) {
+                *value = Value::from("set");
             }
         }
     }
@@ -114,9 +124,8 @@ impl Config {
 
     /// Every setting in force, secrets withheld.
     pub fn settings(&self) -> Vec<EffectiveSetting> {
-        let withheld = |path: &str, value: &Value| match schema::find(path).map(|setting| setting.kind) {
-            Some(Kind::Secret) => Value::from("set"),
-            _ if path == "http.proxy" => Value::from(without_user_info(value.as_str().unwrap_or_default())),
+        let withheld = |path: &str, value: &Value| match path {
+            "http.proxy" => Value::from(without_user_info(value.as_str().unwrap_or_default())),
             _ => value.clone(),
         };
         self.values

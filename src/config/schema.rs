@@ -96,9 +96,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("retry.cap", Kind::Seconds { min: 0.0 }, "16", "Ceiling of every pause."),
     setting(
         "retry.upload_sends",
-        Kind::Count { min: 1, max: 5 },
-        "2",
-        "Times the bytes of one upload may leave when replies get lost.",
+        Kind::Count { min: 1, max: 10 },
+        "4",
+        "Times the bytes of one upload may leave; each time the platform was searched and had nothing.",
     ),
     setting(
         "retry.commit_horizon",

@@ -70,7 +70,7 @@ impl Default for ManagerOptions {
             source: SourcePolicy { root: None::<PathBuf>, memory_limit: 4 << 20 },
             paranoid: false,
             tag_names: true,
-            upload_sends: 2,
+            upload_sends: 4,
             default_platforms: Vec::new(),
             missing_keys: BTreeMap::new(),
         }

@@ -252,7 +252,9 @@ fn conclude(
     let changed = failures.iter().position(|(_, error)| error.kind() == ErrorKind::SourceChanged);
     match (failures.len(), placed) {
         (0, _) => Ok(record),
-        (1, 0) => Err(failures.remove(0).1),
+        (_, 0) if failures.iter().all(|(_, error)| error.kind() == failures[0].1.kind()) => {
+            Err(failures.swap_remove(0).1)
+        }
         _ => match changed {
             // The file is another one now; what the others were given is still a true copy of what it was.
             Some(index) => Err(failures.swap_remove(index).1),

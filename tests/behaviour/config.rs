@@ -109,7 +109,7 @@ fn keys_in_settings_are_refused_and_never_shown() {
     let error = load(&format!("[platforms.moonshot]\napi_key = \"{canary}\""), &[], json!({})).unwrap_err();
     assert!(error.message().contains("api_key_env") && !format!("{error} {error:?}").contains(canary));
     let config = load("", &[], json!({"platforms": {"moonshot": {"api_key": canary}}})).unwrap();
-    assert!(!format!("{:?} {:?}", config.settings(), config.platforms).contains(canary));
+    assert!(!format!("{:?} {:?}", config.settings(), config).contains(canary));
     assert_eq!(
         config.platforms.iter().find(|p| p.id.as_str() == "moonshot").unwrap().key.as_ref().unwrap().expose(),
         canary

@@ -116,6 +116,7 @@ def test_all_names_are_exported():
     public = {name for name in vars(exai_files) if not name.startswith(("_", "@"))}
     modules = {
         "annotations",
+        "import_module",
         "calls",
         "client",
         "errors",

@@ -13,10 +13,10 @@ drawn as a tree in `exai_files.errors`; the shell has the same verbs as `exai-fi
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from exai_files._core import __version__
-from exai_files.client import AsyncClient, Client
 from exai_files.errors import *  # noqa: F403
 from exai_files.errors import __all__ as _errors
 from exai_files.records import (
@@ -32,6 +32,7 @@ from exai_files.records import (
 )
 
 if TYPE_CHECKING:
+    from exai_files.client import AsyncClient, Client
     from exai_files.simulator import Simulator
 
 __all__ = [
@@ -54,10 +55,17 @@ __all__ = [
 logging.getLogger("exai_files").addHandler(logging.NullHandler())
 
 
-def __getattr__(name: str) -> object:
-    """Loads what few programs need when it is first asked for."""
-    if name == "Simulator":
-        from exai_files.simulator import Simulator
+_LOADED_LATER = {"AsyncClient": "client", "Client": "client", "Simulator": "simulator"}
 
-        return Simulator
+
+def __getattr__(name: str) -> object:
+    """Loads a class when it is first asked for: asyncio alone is half of the command's start-up."""
+    if name in _LOADED_LATER:
+        loaded: object = getattr(import_module(f"exai_files.{_LOADED_LATER[name]}"), name)
+        globals()[name] = loaded
+        return loaded
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

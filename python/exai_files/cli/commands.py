@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -59,6 +58,8 @@ def upload(
     options: dict[str, Any] = {"to": list(to), "purpose": purpose, "name": name}
     if dry_run:
         return _plan(session, files, options, as_json)
+    import asyncio  # half of the start-up, and only needed here
+
     options |= {"paranoid": paranoid, "timeout": timeout}
     return asyncio.run(_upload(session, files, options, concurrency, as_json))
 
@@ -83,6 +84,8 @@ def _plan(session: Session, files: tuple[str, ...], options: dict[str, Any], as_
 async def _upload(
     session: Session, files: tuple[str, ...], options: dict[str, Any], concurrency: int, as_json: bool
 ) -> int:
+    import asyncio
+
     room = asyncio.Semaphore(concurrency)
     async with session.async_client() as client:
         with _progress(session) as show:

@@ -53,9 +53,11 @@ impl Response {
 
     /// The whole body; more than `limit` bytes are cut off (they are nobody's answer to a question of ours).
     pub async fn read(mut self, limit: usize) -> Result<Bytes, TransportError> {
+        // Asked now: later it is what is left, not what there was.
+        let length = self.inner.content_length();
         let mut body = BytesMut::new();
         while let Some(piece) = self.next_piece().await? {
-            if body.is_empty() && piece.len() >= self.inner.content_length().unwrap_or(u64::MAX) as usize {
+            if length == Some(piece.len() as u64) {
                 return Ok(piece);
             }
             let room = limit.saturating_sub(body.len());

@@ -156,6 +156,19 @@ async fn the_length_is_always_stated_and_the_key_never_logged() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_in_pieces_is_read_to_its_end() {
+    let world = World::with(json!({"moonshot": {"max_files": 10_000}}));
+    for number in 0..300 {
+        world.admin("POST", "/files/moonshot", json!({"filename": format!("{number}.txt"), "purpose": "image"}));
+    }
+    let api = world.api("moonshot", Timeouts::default());
+    world.fault("moonshot", "list", json!({"next": 1}), json!({"kind": "delay", "body_ms": 30}));
+    assert_eq!(api.list(&ListQuery::default(), soon()).await.unwrap().len(), 300, "in two halves");
+    world.fault("moonshot", "list", json!({"next": 1}), json!({"kind": "drip", "bytes_per_second": 400_000}));
+    assert_eq!(api.list(&ListQuery::default(), soon()).await.unwrap().len(), 300, "in drops");
+}
+
+#[tokio::test]
 async fn ids_cannot_leave_their_place_in_the_path() {
     let world = World::new();
     let api = world.api("moonshot", Timeouts::default());

@@ -38,6 +38,8 @@ struct Inner {
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
     in_memory: bool,
+    /// The process that opened it: neither threads nor SQLite connections survive a fork.
+    process: u32,
 }
 
 impl std::fmt::Debug for Store {
@@ -79,6 +81,7 @@ impl Store {
             writer: Mutex::new(Some(thread)),
             readers: Mutex::new(readers),
             in_memory,
+            process: std::process::id(),
         })))
     }
 
@@ -182,10 +185,15 @@ impl Inner {
     fn close(&self) {
         self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let thread = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        if self.process != std::process::id() {
+            // A forked child: there is no thread to wait for, and the connections are the parent's.
+            std::mem::forget((thread, readers));
+            return;
+        }
         if let Some(thread) = thread {
             let _ = thread.join();
         }
-        self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
     }
 }
 

@@ -26,7 +26,7 @@ def test_the_readme_runs_as_it_stands(code, capsys):
 def test_the_readme_names_only_commands_there_are():
     from click.testing import CliRunner
 
-    from exai_files.cli.main import cli
+    from exai_files.cli.main import cli  # with its commands
 
     code = blocks("README.md", "sh") + re.findall(r"`([^`\n]+)`", (ROOT / "README.md").read_text())
     named = set(re.findall(r"exai-files ([a-z]+)", "\n".join(code)))

@@ -15,7 +15,7 @@ use crate::content::Progress;
 use crate::error::{Delivery, Error, ErrorKind, Result, Retry};
 use crate::model::{FileObject, Operation, Origin, RemoteStatus, Replica};
 use crate::platform::Upload;
-use crate::registry::{Claim, Intent, Registry, Settlement};
+use crate::registry::{Claim, Intent, LEASE, Registry, Settlement};
 
 /// Pauses between two looks at someone else's claim.
 const CLAIM_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(250);
@@ -67,20 +67,24 @@ impl Manager {
             outcome = self.deliver(file, target, &intent, tracker, deadline) => outcome,
             lost = self.keep(&intent) => Err(lost),
         };
-        claim.open = false;
-        match outcome {
+        let settled = match outcome {
             Ok(stored) => self.settle(target, &intent, stored, deadline).await,
-            Err(error) if error.is_ambiguous() => {
-                self.registry.abandon(&intent, true);
-                Err(error)
-            }
-            Err(error) => {
-                if error.kind() != ErrorKind::Conflict {
-                    self.registry.fail(&intent, &error).await?;
-                }
-                Err(error)
-            }
+            Err(error) => Err(self.give_up(&intent, error).await),
+        };
+        claim.open = false;
+        settled
+    }
+
+    /// Notes a failure; what may have been stored is left for the next caller to look for.
+    async fn give_up(&self, intent: &Intent, error: Error) -> Error {
+        if error.is_ambiguous() {
+            self.registry.abandon(intent, true);
+        } else if error.kind() != ErrorKind::Conflict
+            && let Err(unnoted) = self.registry.fail(intent, &error).await
+        {
+            tracing::warn!(error = %unnoted, "a failed upload could not be noted; its claim runs out by itself");
         }
+        error
     }
 
     /// The commonest case: nothing to do and nothing to write.
@@ -107,12 +111,14 @@ impl Manager {
         }
     }
 
-    /// Keeps the claim alive; ends only when it is lost.
+    /// Keeps the claim alive; ends only when another one has it.
     async fn keep(&self, intent: &Intent) -> Error {
         loop {
-            sleep(crate::registry::LEASE / 3).await;
-            if let Err(error) = self.registry.renew(intent).await {
-                return error;
+            sleep(LEASE / 3).await;
+            match self.registry.renew(intent).await {
+                Err(lost) if lost.kind() == ErrorKind::Conflict => return lost,
+                Err(error) => tracing::warn!(%error, "a claim could not be renewed; trying again"),
+                Ok(()) => {}
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The other side of the counter: truth, stored files, faults, clock, settings.
 
 use base64::Engine as _;
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +15,6 @@ use super::ids::{self, Random};
 use super::operations::{Shelf, Stored};
 use super::profile::Profile;
 use super::refusals;
-use super::server::pairs;
 use super::settings::Settings;
 
 /// Why an administrative request was refused.
@@ -96,6 +97,11 @@ pub(super) fn handle(world: &World, method: &str, target: &str, body: Option<Val
             message: format!("no {method} {path}; there are truth, files, faults, clock, settings, reset and health"),
         }),
     }
+}
+
+/// The parameters of a query.
+pub(super) fn pairs(query: &str) -> HashMap<String, String> {
+    url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 /// A stored file's bytes, when that is what is asked for over HTTP.

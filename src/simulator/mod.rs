@@ -6,7 +6,6 @@
 mod accounts;
 mod admin;
 mod clock;
-mod connection;
 mod extract;
 mod faults;
 mod ids;
@@ -18,6 +17,7 @@ mod replies;
 mod server;
 mod settings;
 mod truth;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -65,7 +65,7 @@ struct World {
     random: Mutex<Random>,
     seed: u64,
     shelves: BTreeMap<Profile, Mutex<Shelf>>,
-    links: BTreeMap<Profile, connection::Link>,
+    links: BTreeMap<Profile, wire::Link>,
     faults: Mutex<Faults>,
     truth: TruthLog,
     panics: Mutex<Vec<String>>,
@@ -107,7 +107,7 @@ impl Simulator {
             random: Mutex::new(Random::new(options.seed)),
             seed: options.seed,
             shelves: Profile::ALL.into_iter().map(|profile| (profile, Mutex::new(Shelf::new(profile)))).collect(),
-            links: Profile::ALL.into_iter().map(|profile| (profile, connection::Link::default())).collect(),
+            links: Profile::ALL.into_iter().map(|profile| (profile, wire::Link::default())).collect(),
             faults: Mutex::default(),
             truth: TruthLog::default(),
             panics: Mutex::default(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +12,19 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::World;
 use super::accounts;
 use super::admin;
 use super::clock::{Micros, rfc3339};
-use super::connection::{self, Link, Wire};
 use super::faults::{Fault, Side};
 use super::multipart;
 use super::operations::Arrived;
@@ -29,6 +33,7 @@ use super::refusals::{self, Body, Refusal};
 use super::replies::{Answer, Good, custom, dated, drops, halves, json_answer, refusal_answer, streamed, whole};
 use super::settings::Settings;
 use super::truth::Entry;
+use super::wire::{Link, Wire};
 
 /// The largest body that is read at all.
 const LARGEST: usize = 1 << 30;
@@ -51,16 +56,33 @@ pub(super) async fn serve(listener: TcpListener, world: Arc<World>) {
     loop {
         if let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
-            tokio::spawn(connection::run(stream, world.clone()));
+            tokio::spawn(run(stream, world.clone()));
         }
     }
 }
 
-pub(super) async fn answer(
-    request: Request<Incoming>,
-    world: Arc<World>,
-    wire: Arc<Wire>,
-) -> Result<Answer, Infallible> {
+/// Serves one client until it leaves, or until a fault resets the connection in its face.
+async fn run(stream: TcpStream, world: Arc<World>) {
+    let wire = Arc::new(Wire::default());
+    let shared = wire.clone();
+    let service = service_fn(move |request| -> Pin<Box<dyn Future<Output = _> + Send>> {
+        Box::pin(answer(request, world.clone(), shared.clone()))
+    });
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let was_cut = tokio::select! {
+        _ = std::future::poll_fn(|context| connection.poll_without_shutdown(context)) => false,
+        () = wire.reset.notified() => true,
+    };
+    let mut stream = connection.into_parts().io.into_inner();
+    if was_cut {
+        // Closing with nothing to linger for sends RST instead of FIN.
+        let _ = stream.set_zero_linger();
+    } else {
+        let _ = stream.shutdown().await;
+    }
+}
+
+async fn answer(request: Request<Incoming>, world: Arc<World>, wire: Arc<Wire>) -> Result<Answer, Infallible> {
     let outcome = AssertUnwindSafe(route(request, &world, wire)).catch_unwind().await;
     Ok(outcome.unwrap_or_else(|panic| {
         let said =
@@ -183,7 +205,7 @@ impl<'w> Visit<'w> {
         };
         Visit {
             beta: profile == Profile::Moonshot && header("kimi-api-version") == Some(BETA),
-            query: request.uri().query().map(pairs).unwrap_or_default(),
+            query: request.uri().query().map(admin::pairs).unwrap_or_default(),
             world,
             wire,
             profile,
@@ -461,10 +483,6 @@ impl<'w> Visit<'w> {
         };
         dated(answer, self.now)
     }
-}
-
-pub(super) fn pairs(query: &str) -> HashMap<String, String> {
-    url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -13,7 +13,7 @@ import click
 
 from exai_files import progress
 from exai_files.cli import output
-from exai_files.cli.main import Session, cli
+from exai_files.cli.group import Session, cli
 from exai_files.errors import Error, InvalidRequestError
 from exai_files.records import FileRecord, Transfer
 

@@ -1,27 +1,18 @@
-//! One client's connection: served until it ends, or reset in its face; and the link all connections share.
+//! What lies between client and platform: the connection a request came over, and the link all of them share.
 
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::World;
-use super::server;
 use super::settings::Settings;
 
 /// What a request may do to the connection it came over.
 #[derive(Default)]
 pub(super) struct Wire {
-    reset: Notify,
+    pub reset: Notify,
     used: AtomicBool,
 }
 
@@ -38,26 +29,6 @@ impl Wire {
 
     fn is_first_request(&self) -> bool {
         !self.used.swap(true, Ordering::Relaxed)
-    }
-}
-
-pub(super) async fn run(stream: TcpStream, world: Arc<World>) {
-    let wire = Arc::new(Wire::default());
-    let shared = wire.clone();
-    let service = service_fn(move |request| -> Pin<Box<dyn Future<Output = _> + Send>> {
-        Box::pin(server::answer(request, world.clone(), shared.clone()))
-    });
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let was_cut = tokio::select! {
-        _ = std::future::poll_fn(|context| connection.poll_without_shutdown(context)) => false,
-        () = wire.reset.notified() => true,
-    };
-    let mut stream = connection.into_parts().io.into_inner();
-    if was_cut {
-        // Closing with nothing to linger for sends RST instead of FIN.
-        let _ = stream.set_zero_linger();
-    } else {
-        let _ = stream.shutdown().await;
     }
 }
 

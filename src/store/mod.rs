@@ -61,7 +61,7 @@ impl Store {
             create_parent(path)?;
         }
         let cannot = |error: rusqlite::Error| cannot_open(path, error);
-        let mut writer = connect(path, in_memory).map_err(cannot)?;
+        let mut writer = when_free(|| connect(path, in_memory)).map_err(cannot)?;
         migrations::migrate(&mut writer, now).map_err(|error| error.into_registry_error(path))?;
         let readers = (0..if in_memory { 0 } else { READERS })
             .map(|_| connect_reader(path))
@@ -210,6 +210,23 @@ fn create_parent(path: &Path) -> Result<()> {
             .with_hint("set `registry.path` to a place this user may write to")
             .with_source(error)
     })
+}
+
+/// Tries again while another process changes the journal mode: for that SQLite answers "locked" at once, whatever
+/// the busy time-out says.
+fn when_free<T>(mut open: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let give_up = std::time::Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match open() {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+                    && std::time::Instant::now() < give_up =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {

@@ -40,6 +40,23 @@ async fn two_connections_see_each_others_commits_and_migrate_once() {
     assert_eq!((seen, steps), (7, 1));
 }
 
+#[test]
+fn many_may_create_one_database_at_the_same_time() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let path = directory.path().join(format!("{round}.db"));
+        let all_at_once = std::sync::Barrier::new(8);
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| {
+                    all_at_once.wait();
+                    open(&path);
+                });
+            }
+        });
+    }
+}
+
 #[tokio::test]
 async fn a_closed_store_says_so() {
     let store = open(Path::new(":memory:"));

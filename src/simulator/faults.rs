@@ -81,7 +81,7 @@ pub(super) enum Fault {
         #[serde(default = "one_second")]
         seconds: f64,
     },
-    /// The answer comes late: before its first byte, or in the middle of its body.
+    /// Done as asked, but the answer comes late: before its first byte, or in the middle of its body.
     Delay {
         #[serde(default)]
         before_ms: u64,

@@ -53,6 +53,8 @@ struct Usage {
     bytes: u64,
     files: BTreeMap<String, u64>,
     names: HashMap<String, u64>,
+    /// The number the latest clash of a name was given.
+    renamed: HashMap<String, u64>,
 }
 
 /// A file as it arrived, hashed outside the lock.
@@ -303,17 +305,23 @@ impl Shelf {
     }
 
     /// Moonshot renames a second `report.txt` to `report (1).txt`.
-    fn free_name(&self, account: &str, filename: String) -> String {
-        let taken = |name: &str| {
-            let names = self.usage.get(account).map(|usage| &usage.names);
-            names.and_then(|names| names.get(name)).is_some_and(|count| *count > 0)
+    fn free_name(&mut self, account: &str, filename: String) -> String {
+        let Some(usage) = self.usage.get_mut(account).filter(|_| self.settings.rename_on_clash) else {
+            return filename;
         };
-        if !self.settings.rename_on_clash || !taken(&filename) {
+        let taken = |name: &str| usage.names.get(name).is_some_and(|count| *count > 0);
+        if !taken(&filename) {
             return filename;
         }
         let (stem, extension) =
             filename.rfind('.').filter(|at| *at > 0).map_or((&*filename, ""), |at| filename.split_at(at));
-        (1..).map(|number| format!("{stem} ({number}){extension}")).find(|name| !taken(name)).unwrap_or_default()
+        let mut number = usage.renamed.get(&filename).map_or(1, |latest| latest + 1);
+        while taken(&format!("{stem} ({number}){extension}")) {
+            number += 1;
+        }
+        let free = format!("{stem} ({number}){extension}");
+        usage.renamed.insert(filename, number);
+        free
     }
 
     fn extract(&self, purpose: &str, filename: &str, bytes: &Bytes) -> Result<Option<String>, Refusal> {

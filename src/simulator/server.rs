@@ -250,13 +250,13 @@ impl<'w> Visit<'w> {
         if let Err(refusal) = entered {
             return self.refuse(refusal);
         }
-        if let Some(Fault::Delay { before_ms, .. }) = self.fault {
-            sleep(Duration::from_millis(before_ms)).await;
-        }
         let outcome = match self.instead().await {
             Some(refusal) => Err(refusal),
             None => self.perform(&account, arrived),
         };
+        if let Some(Fault::Delay { before_ms, .. }) = self.fault {
+            sleep(Duration::from_millis(before_ms)).await;
+        }
         self.world.shelf(self.profile).leave(&account);
         match outcome {
             Ok(_) if matches!(self.fault, Some(Fault::LostReply)) => self.vanish("lost_reply").await,

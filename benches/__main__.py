@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -236,9 +237,29 @@ def simulator_speed(_: Path) -> list[str]:
     return ["## The simulator", "", done.stdout.strip()]
 
 
+def start_up(_: Path) -> list[str]:
+    """What `--help` takes, the interpreter's own start included."""
+    bare, ours, theirs = (
+        min(_seconds([sys.executable, *arguments.split()]) for _ in range(10))
+        for arguments in ("-c pass", "-m exai_files --help", "-m openai --help")
+    )
+    return [
+        "## Start-up",
+        "",
+        f"`exai-files --help` {ours * 1000:.0f} ms, `openai --help` {theirs * 1000:.0f} ms ({theirs / ours:.1f} ×), "
+        f"the bare interpreter {bare * 1000:.0f} ms. The best of ten.",
+    ]
+
+
+def _seconds(command: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True)
+    return time.perf_counter() - begun
+
+
 def main() -> None:
     wanted = sys.argv[1:]
-    comparisons = [simulator_speed, small_files, large_file, hashing, slow_link, lost_replies]
+    comparisons = [simulator_speed, small_files, large_file, hashing, slow_link, lost_replies, start_up]
     lines = [
         "# Results",
         "",

@@ -1,6 +1,6 @@
-"""One contestant, one task, one process: `python -m benches.contestants NAME TASK URLS FILES...` prints one JSON object.
+"""One contestant, one process: `python -m benches.contestants NAME URLS REGISTRY @LIST` prints one JSON object.
 
-Each task is given the same files and the same simulator; wall time, CPU time and memory are the process' own and count
+Each is given the same files and the same simulator; wall time, CPU time and memory are the process' own and count
 from after the import and the first, unmeasured request.
 """
 

@@ -10,7 +10,7 @@ use crate::credentials::{ApiKey, CredentialProvider, ZhipuJwt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Connection, Manager, ManagerOptions};
 use crate::model::Secret;
-use crate::platform::{Capabilities, FilesApi, OpenAiCompatible, Platform, Profile, moonshot, zai, zhipu};
+use crate::platform::{Capabilities, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
 use crate::registry::Registry;
 use crate::resilience::{Limits, Rate, Resilience, RetryPolicy};
 use crate::transport::{HttpClient, HttpOptions, Timeouts};
@@ -27,6 +27,10 @@ const MOST_CONCURRENT: usize = 32;
 /// `Config` for keys and files that cannot be used; `Registry`.
 pub fn connect(config: &Config) -> Result<Manager> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    if let Some(root) = config.path("upload.root").filter(|root| !root.is_dir()) {
+        return Err(Error::new(ErrorKind::Config, format!("upload.root: there is no directory {root:?}"))
+            .with_hint("make it, or name another one"));
+    }
     let mut connections = Vec::new();
     for platform in &config.platforms {
         if let Some(key) = &platform.key {
@@ -86,15 +90,16 @@ fn connection(config: &Config, platform: &PlatformConfig, key: &Secret, clock: &
             .with_source(error)
     })?;
     let limits = limits(platform, &profile.capabilities);
-    let api = FilesApi::new(profile, platform.account.clone(), http, credentials, clock.clone());
+    let resilience = Arc::new(Resilience::new(platform.id.as_str(), retry_policy(config), &limits));
+    let api = FilesApi::new(profile, platform.account.clone(), http, credentials, clock.clone(), resilience.clone());
     Ok(Connection {
-        resilience: Resilience::new(api.id().as_str(), retry_policy(config), &limits),
+        resilience,
         platform: Arc::new(api),
         purpose: platform.purpose.clone(),
         commit_horizon: platform
             .commit_horizon
             .or_else(|| config.duration("retry.commit_horizon"))
-            .unwrap_or(Duration::from_secs(30)),
+            .unwrap_or(Duration::from_secs(120)),
     })
 }
 

@@ -40,6 +40,7 @@ class Client:
         *,
         path: Path | None,
         data: bytes | None,
+        is_spool: bool,
         name: str | None,
         to: list[str],
         purpose: str | None,
@@ -48,7 +49,14 @@ class Client:
         transfers: Transfers,
     ) -> Pending: ...
     def plan(
-        self, *, path: Path | None, data: bytes | None, name: str | None, to: list[str], purpose: str | None
+        self,
+        *,
+        path: Path | None,
+        data: bytes | None,
+        is_spool: bool,
+        name: str | None,
+        to: list[str],
+        purpose: str | None,
     ) -> Pending: ...
     def ensure(
         self,

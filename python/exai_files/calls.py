@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import itertools
 import json
+import math
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Generic, TypeVar, Union
 
 from exai_files import _core
-from exai_files.errors import InvalidRequestError
+from exai_files.errors import ConfigError, InvalidRequestError
 from exai_files.records import (
     Content,
     Download,
@@ -49,10 +52,17 @@ Progress = Callable[[Transfer], object]
 _PAGE = 200
 _SPOOL_BYTES = 4 << 20
 _TICK = 0.05
+_numbers = itertools.count(1)
 
 
 def _seconds(duration: Seconds | None) -> float | None:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if duration is None or isinstance(duration, timedelta):
+        return None if duration is None else duration.total_seconds()
+    if isinstance(duration, bool) or not isinstance(duration, (int, float)) or math.isnan(duration):
+        raise InvalidRequestError(
+            f"a duration of {duration!r} is not possible", hint="give seconds as a number, or a timedelta"
+        )
+    return float(duration)
 
 
 def _reference(file: FileReference) -> str:
@@ -69,21 +79,25 @@ def _reference(file: FileReference) -> str:
 
 
 def _names(platforms: str | Sequence[str] | None) -> list[str]:
-    if platforms is None:
-        return []
-    return [platforms] if isinstance(platforms, str) else list(platforms)
+    names = [platforms] if isinstance(platforms, str) else list(platforms or [])
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidRequestError(f"{platforms!r} does not name platforms", hint='pass "moonshot", or a list of names')
+    return names
 
 
 @contextlib.contextmanager
 def readable(source: Source, name: str | None) -> Iterator[dict[str, Any]]:
     """The source as the core takes it: a path, or bytes with a name."""
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequestError(f"a name cannot be a {type(name).__name__}", hint="pass text")
+    given = {"path": None, "data": None, "is_spool": False, "name": name}
     if isinstance(source, (bytes, bytearray, memoryview)):
-        yield {"path": None, "data": bytes(source), "name": name}
+        yield {**given, "data": bytes(source)}
     elif isinstance(source, (str, os.PathLike)):
-        yield {"path": Path(source), "data": None, "name": name}
+        yield {**given, "path": Path(os.fsdecode(source))}
     elif hasattr(source, "read"):
-        with _spooled(source) as given:
-            yield {**given, "name": name or _name_of(source)}
+        with _spooled(source) as kept:
+            yield {**given, **kept, "name": name or _name_of(source)}
     else:
         raise InvalidRequestError(
             f"{type(source).__name__} cannot be uploaded", hint="pass a path, bytes or a file opened in binary mode"
@@ -93,18 +107,35 @@ def readable(source: Source, name: str | None) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def _spooled(file: IO[bytes]) -> Iterator[dict[str, Any]]:
     """A stream can be read once, but sending may take two attempts: keep it, on disk when it is large."""
-    head = file.read(_SPOOL_BYTES + 1)
-    if not isinstance(head, bytes):
-        raise InvalidRequestError("the file is opened in text mode", hint='open it in binary mode: open(path, "rb")')
-    if len(head) <= _SPOOL_BYTES:
-        yield {"path": None, "data": head}
+    head = io.BytesIO()
+    while head.tell() <= _SPOOL_BYTES and (piece := _read(file)):
+        head.write(piece)
+    if head.tell() <= _SPOOL_BYTES:
+        yield {"data": head.getvalue()}
         return
     with tempfile.NamedTemporaryFile(prefix="exai-files-") as spool:
-        spool.write(head)
-        while piece := file.read(_SPOOL_BYTES):
+        spool.write(head.getbuffer())
+        while piece := _read(file):
             spool.write(piece)
         spool.flush()
-        yield {"path": Path(spool.name), "data": None}
+        yield {"path": Path(spool.name), "is_spool": True}
+
+
+def _read(file: IO[bytes]) -> bytes:
+    """The next piece; pipes and sockets give less than they are asked for."""
+    try:
+        piece = file.read(_SPOOL_BYTES)
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(
+            f"the file cannot be read: {error}", hint="pass one that is open for reading"
+        ) from error
+    if piece is None:
+        raise InvalidRequestError(
+            "the file is in non-blocking mode and has nothing yet", hint="read it, and pass bytes"
+        )
+    if not isinstance(piece, bytes):
+        raise InvalidRequestError("the file is opened in text mode", hint='open it in binary mode: open(path, "rb")')
+    return piece
 
 
 def _name_of(file: IO[bytes]) -> str | None:
@@ -118,13 +149,14 @@ class _Reporter:
 
     def __init__(self, progress: Progress | None) -> None:
         self.transfers = _core.Transfers()
+        self._number = next(_numbers)
         self._progress = progress
         self._told: list[Transfer] = []
 
     def tick(self) -> None:
         if self._progress is None:
             return
-        now = [Transfer(**transfer) for transfer in self.transfers.snapshot()]
+        now = [Transfer(**transfer, upload=self._number) for transfer in self.transfers.snapshot()]
         before, self._told = self._told, now
         for number, transfer in enumerate(now):
             if number >= len(before) or transfer != before[number]:
@@ -201,11 +233,11 @@ class Calls:
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        overrides: dict[str, Any] = json.loads(json.dumps(dict(settings or {}), default=str))
+        overrides: dict[str, Any] = json.loads(json.dumps(_table("settings", settings), default=str))
         if registry is not None:
-            overrides.setdefault("registry", {})["path"] = os.fspath(registry)
-        for name, values in (platforms or {}).items():
-            overrides.setdefault("platforms", {}).setdefault(name, {}).update(values)
+            _inner(overrides, "registry")["path"] = os.fspath(registry)
+        for name, values in _table("platforms", platforms).items():
+            _inner(_inner(overrides, "platforms"), name).update(_table(f"platforms.{name}", values))
         if timeout is not None:
             overrides["deadline"] = _seconds(timeout)
         self.core = _core.Client(
@@ -300,6 +332,21 @@ class Calls:
         return [Setting(**setting) for setting in self.core.settings()]
 
 
+def _table(name: str, given: object) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{name} is a {type(given).__name__}", hint="give a dictionary, nested as in the file")
+    return dict(given)
+
+
+def _inner(table: dict[str, Any], name: str) -> dict[str, Any]:
+    inner: dict[str, Any] = table.setdefault(name, {})
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{name} is a {type(inner).__name__}", hint="give a dictionary, nested as in the file")
+    return inner
+
+
 def _place(file: FileReference, platform: str | None) -> str | None:
     """A replica says itself where it is."""
     return file.platform if platform is None and isinstance(file, Replica) else platform
@@ -309,7 +356,7 @@ def _micros(newer_than: Seconds | datetime | None) -> int | None:
     if newer_than is None:
         return None
     if isinstance(newer_than, datetime):
-        moment = newer_than
-    else:
-        moment = datetime.now(timezone.utc) - timedelta(seconds=_seconds(newer_than) or 0.0)
-    return int(moment.timestamp() * 1_000_000)
+        return int(newer_than.timestamp() * 1_000_000)
+    age = _seconds(newer_than) or 0.0
+    since = datetime.now(timezone.utc).timestamp() - age
+    return int(max(since, 0.0) * 1_000_000) if age < math.inf else 0

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
-import io
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
+from exai_files.errors import NotFoundError
 from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, UploadPlan
 
 __all__ = ["AsyncClient", "Client"]
@@ -129,6 +130,7 @@ class Client:
         file: FileReference | Source,
         *,
         platform: str,
+        name: str | None = None,
         purpose: str | None = None,
         max_age: Seconds = 3600.0,
         timeout: Seconds | None = None,
@@ -139,6 +141,7 @@ class Client:
         Args:
             file: A record, replica or digest; or a path (`pathlib.Path`), bytes or file object as for `upload`.
             platform: The platform.
+            name: As for `upload`; only for bytes and file objects.
             purpose: As for `upload`.
             max_age: A copy the platform confirmed longer ago than this (seconds) is asked for again.
             timeout: Deadline of the whole call.
@@ -148,13 +151,18 @@ class Client:
             The replica; its `remote_id` can be used now.
 
         Raises:
-            NotFoundError: The platform has lost it, and its bytes are not where they were uploaded from.
+            NotFoundError: The platform has lost it, and its bytes are neither given nor where they came from.
             PlatformError: The platform refused or failed.
         """
         if isinstance(file, (str, FileRecord, Replica)):
             return self._calls.ensure(file, platform, purpose, max_age, timeout, progress).wait()
-        record = self.upload(file, to=platform, purpose=purpose, timeout=timeout, progress=progress)
-        return self._calls.ensure(record, platform, purpose, max_age, timeout, None).wait()
+        with readable(file, name) as given:
+            record = self._calls.upload(given, platform, purpose, False, timeout, progress).wait()
+            try:
+                return self._calls.ensure(record, platform, purpose, max_age, timeout, None).wait()
+            except NotFoundError:  # lost there, which is known now
+                record = self._calls.upload(given, platform, purpose, False, timeout, progress).wait()
+                return self._calls.ensure(record, platform, purpose, max_age, timeout, None).wait()
 
     def list(
         self,
@@ -279,7 +287,7 @@ class Client:
         return self._calls.settings()
 
     def close(self) -> None:
-        """Finish what is being written and close the registry. Later calls raise `RegistryError`."""
+        """End running calls with `CancelledError` and close the registry. Later calls raise `RegistryError`."""
         self._calls.core.close()
 
     def __enter__(self) -> Client:
@@ -290,10 +298,34 @@ class Client:
 
 
 async def _entered(spools: contextlib.ExitStack, source: Source, name: str | None) -> dict[str, Any]:
+    """As `readable`; a stream, which may block, is read in a thread that a cancelled task need not wait for."""
     opening = readable(source, name)
-    if isinstance(source, io.IOBase):  # reading it may block
-        return await asyncio.to_thread(spools.enter_context, opening)
-    return spools.enter_context(opening)
+    if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
+        return spools.enter_context(opening)
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[dict[str, Any]] = loop.create_future()
+
+    def hand_over(given: dict[str, Any] | None, error: BaseException | None) -> None:
+        if opened.cancelled():
+            if given is not None:
+                opening.__exit__(None, None, None)
+        elif error is not None:
+            opened.set_exception(error)
+        elif given is not None:
+            spools.push(opening)
+            opened.set_result(given)
+
+    def read() -> None:
+        given, failure = None, None
+        try:
+            given = opening.__enter__()
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(hand_over, given, failure)
+
+    threading.Thread(target=read, name="exai-files-reader", daemon=True).start()
+    return await opened
 
 
 def _as(twin: Callable[..., object]) -> Callable[[T], T]:
@@ -370,6 +402,7 @@ class AsyncClient:
         file: FileReference | Source,
         *,
         platform: str,
+        name: str | None = None,
         purpose: str | None = None,
         max_age: Seconds = 3600.0,
         timeout: Seconds | None = None,
@@ -377,8 +410,14 @@ class AsyncClient:
     ) -> Replica:
         if isinstance(file, (str, FileRecord, Replica)):
             return await self._calls.ensure(file, platform, purpose, max_age, timeout, progress).run()
-        record = await self.upload(file, to=platform, purpose=purpose, timeout=timeout, progress=progress)
-        return await self._calls.ensure(record, platform, purpose, max_age, timeout, None).run()
+        with contextlib.ExitStack() as spools:
+            given = await _entered(spools, file, name)
+            record = await self._calls.upload(given, platform, purpose, False, timeout, progress).run()
+            try:
+                return await self._calls.ensure(record, platform, purpose, max_age, timeout, None).run()
+            except NotFoundError:  # lost there, which is known now
+                record = await self._calls.upload(given, platform, purpose, False, timeout, progress).run()
+                return await self._calls.ensure(record, platform, purpose, max_age, timeout, None).run()
 
     @_as(Client.list)
     async def list(

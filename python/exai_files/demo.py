@@ -30,9 +30,7 @@ def sample_files() -> list[Path]:
 
 
 def main() -> None:
-    # Z.ai documents one purpose; its SDK sends more, and .jsonl is uploaded for one of those.
-    lenient = {"zai": {"purposes": "lenient"}}
-    with tempfile.TemporaryDirectory() as home, exai_files.Simulator(settings=lenient) as simulator:
+    with tempfile.TemporaryDirectory() as home, exai_files.Simulator() as simulator:
         with simulator.client(registry=Path(home) / "registry.db") as files:
             print(f"1. {len(sample_files())} sample files to {' and '.join(PLATFORMS)}, simulated on this machine")
             upload_all(files)

@@ -45,10 +45,10 @@ def rich(*, file: IO[str] | None = None) -> Iterator[Show]:
         console=Console(file=file or sys.stderr),
         disable=is_disabled(),
     )
-    tasks: dict[tuple[str, str], Any] = {}
+    tasks: dict[tuple[int, str], Any] = {}
 
     def show(transfer: Transfer) -> None:
-        key = (transfer.platform, transfer.name)
+        key = (transfer.upload, transfer.platform)
         if key not in tasks:
             tasks[key] = bars.add_task(transfer.name, total=transfer.total, place=transfer.platform, phase="")
         done = transfer.total if transfer.phase in ("sent", "already-there") else transfer.sent
@@ -70,10 +70,10 @@ def tqdm(**options: Any) -> Iterator[Show]:  # noqa: ANN401  (tqdm's own)
     """
     from tqdm.auto import tqdm as bar_class
 
-    bars: dict[tuple[str, str], Any] = {}
+    bars: dict[tuple[int, str], Any] = {}
 
     def show(transfer: Transfer) -> None:
-        key = (transfer.platform, transfer.name)
+        key = (transfer.upload, transfer.platform)
         if key not in bars:
             name = f"{transfer.platform}: {transfer.name}"
             defaults = {

@@ -107,7 +107,7 @@ class FileRecord:
 
     def on(self, platform: str) -> Replica | None:
         """The replica on `platform`, if there is one. The aliases "kimi" and "glm" are accepted."""
-        name = {"kimi": "moonshot", "glm": "zai"}.get(platform, platform)
+        name = {"kimi": "moonshot", "glm": "zai"}.get(platform.lower(), platform.lower())
         return next((replica for replica in self.replicas if replica.platform == name), None)
 
     def __repr__(self) -> str:
@@ -203,6 +203,7 @@ class Transfer:
         sent: Bytes handed to the network in the current attempt.
         total: Bytes in all.
         phase: "waiting", "sending", "reconciling", "sent", "already-there" or "failed".
+        upload: Number of the upload in this process; tells files of one name apart.
     """
 
     platform: str
@@ -210,6 +211,7 @@ class Transfer:
     sent: int
     total: int
     phase: Literal["waiting", "sending", "reconciling", "sent", "already-there", "failed"]
+    upload: int = 0
 
     @property
     def is_done(self) -> bool:

@@ -121,9 +121,11 @@ class SimulatedPlatform:
         """Adds a fault.
 
         Args:
-            fault: A kind ("lost_reply") or a mapping with one, e.g. `{"kind": "reset", "at_byte": 10}`. Kinds: status,
-                error, shape, ok_error, html, rate_limited, delay, drip, reset, lost_reply, lost_request,
-                truncated_body, refuse_chunked, clock_skew, stall.
+            fault: A kind ("lost_reply") or a mapping with one and its fields, e.g. `{"kind": "reset", "at_byte": 10}`:
+                status (status, body, headers), error (code, type, message), shape (shape: its number), ok_error,
+                html (status), rate_limited (seconds), delay (before_ms, body_ms), drip (bytes_per_second, of: "request"
+                or "response"), reset (at_byte, of), lost_reply, lost_request, truncated_body (keep: bytes),
+                refuse_chunked, clock_skew (seconds), stall.
             when: "always", `{"next": n}`, `{"nth": n}`, `{"every": n}` or `{"rate": share}`.
             operation: "upload", "list", "get", "content", "delete" or "any".
 

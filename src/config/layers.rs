@@ -204,7 +204,7 @@ fn canonical(path: &str) -> String {
 /// The refused value, where it cannot be a secret.
 fn shown(setting: &Setting, value: &Value) -> String {
     match (setting.kind, value) {
-        (Kind::Secret | Kind::BaseUrl, _) => String::new(),
+        (Kind::Secret | Kind::BaseUrl | Kind::ProxyUrl, _) => String::new(),
         (_, Value::String(text)) if text.len() > 40 => String::new(),
         (_, value) => format!(", not {value}"),
     }

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Names,
     /// An http(s) base URL without user information.
     BaseUrl,
+    /// An http(s) proxy.
+    ProxyUrl,
     /// A list of tables, for `OpenAiCompatible::purposes`.
     Purposes,
     /// Taken from the call only, and never shown.
@@ -85,7 +87,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("http.min_bytes_per_second", Kind::Bytes, "32768", "The slowest transfer that is waited for."),
     setting("http.ca_bundle", Kind::Path, "", "PEM file with further certificate authorities."),
-    setting("http.proxy", Kind::Text, "", "Proxy URL. Default: the usual environment variables."),
+    setting("http.proxy", Kind::ProxyUrl, "", "Proxy URL. Default: the usual environment variables."),
     setting("retry.max_attempts", Kind::Count { min: 1, max: 20 }, "5", "The first one included."),
     setting(
         "retry.base",
@@ -103,7 +105,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "retry.commit_horizon",
         Kind::Seconds { min: 0.0 },
-        "30",
+        "120",
         "How long after its sending a lost upload may still turn up on the platform.",
     ),
     setting("platforms.*.enabled", Kind::Flag, "true", "Whether to connect to it."),
@@ -129,7 +131,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "platforms.*.tier",
         Kind::Count { min: 0, max: 5 },
         "",
-        "moonshot: the account's tier; 0 (3 requests a minute) until you say otherwise.",
+        "moonshot: the account's tier; until you say otherwise 0 (3 requests a minute), at its own base URL.",
     ),
     setting(
         "platforms.*.requests_per_minute",
@@ -244,6 +246,12 @@ impl Setting {
                 names.map(|names| json!(names)).ok_or("must be a list of names, such as [\"moonshot\"]".into())
             }
             Kind::BaseUrl => text().ok_or("must be a URL".into()).and_then(base_url).map(Value::String),
+            Kind::ProxyUrl => {
+                let is_proxy = |text: &&str| {
+                    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+                };
+                text().filter(is_proxy).map(|text| json!(text)).ok_or("must be an http:// or https:// URL".into())
+            }
             Kind::Purposes => match value.is_array() {
                 true => Ok(value.clone()),
                 false => Err("must be a list of tables, each with a name".into()),

@@ -25,6 +25,9 @@ const READ_BYTES: usize = 256 * 1024;
 pub enum Source {
     Path(PathBuf),
     Bytes(Bytes),
+    /// A temporary file of our own, filled from a stream: no rule for users' files applies, and nobody will find its
+    /// bytes there again.
+    Spool(PathBuf),
 }
 
 /// How local files may be opened.
@@ -63,15 +66,15 @@ impl OpenSource {
         match source {
             Source::Path(path) => Self::open_path(path, name, policy),
             Source::Bytes(bytes) => Self::hold_bytes(bytes.clone(), name, policy),
+            Source::Spool(path) => {
+                let opened = Self::open_path(path, Some(given(name)?), &SourcePolicy { root: None, ..policy.clone() })?;
+                Ok(OpenSource { path: None, fingerprint: None, ..opened })
+            }
         }
     }
 
     fn hold_bytes(bytes: Bytes, name: Option<&str>, policy: &SourcePolicy) -> Result<Self> {
-        let name = name.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidRequest, "bytes were given without a name")
-                .with_hint("pass `name`, e.g. name=\"report.pdf\"")
-        })?;
-        let name = check_name(name)?;
+        let name = check_name(given(name)?)?;
         refuse_empty(bytes.len() as u64, &name)?;
         Ok(OpenSource {
             name,
@@ -131,6 +134,13 @@ impl OpenSource {
 pub fn source_changed(name: &str) -> Error {
     Error::new(ErrorKind::SourceChanged, format!("{name:?} changed while it was being read"))
         .with_hint("upload it again once nothing writes to it")
+}
+
+fn given(name: Option<&str>) -> Result<&str> {
+    name.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidRequest, "bytes were given without a name")
+            .with_hint("give the name platforms shall show with `name`, e.g. \"report.pdf\"")
+    })
 }
 
 fn last_part(path: &Path) -> Result<String> {

@@ -38,7 +38,7 @@ impl CredentialProvider for ApiKey {
         &self.fingerprint
     }
 
-    fn rejected(&self, _server_time: Option<Timestamp>) -> bool {
+    fn renew(&self, _server_time: Option<Timestamp>) -> bool {
         false
     }
 }

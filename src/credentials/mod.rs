@@ -24,8 +24,8 @@ pub trait CredentialProvider: Send + Sync + fmt::Debug {
     /// Tells keys apart without showing them: 8 hexadecimal characters.
     fn fingerprint(&self) -> &str;
 
-    /// The platform refused the credential; `server_time` is its clock. `true` when the next one will differ.
-    fn rejected(&self, server_time: Option<Timestamp>) -> bool;
+    /// The platform calls the credential expired; `server_time` is its clock. `true` when there will be a new one.
+    fn renew(&self, server_time: Option<Timestamp>) -> bool;
 }
 
 fn fingerprint(secret: &Secret) -> String {

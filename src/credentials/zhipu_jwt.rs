@@ -99,12 +99,14 @@ impl CredentialProvider for ZhipuJwt {
         &self.fingerprint
     }
 
-    fn rejected(&self, server_time: Option<Timestamp>) -> bool {
+    fn renew(&self, server_time: Option<Timestamp>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(server_time) = server_time {
             state.offset = server_time.0 - self.clock.now().0;
         }
-        state.token.take().is_some()
+        // Another call that used the same one may have said so already.
+        state.token = None;
+        true
     }
 }
 
@@ -145,10 +147,17 @@ mod tests {
     async fn a_refused_token_takes_over_the_platforms_clock() {
         let (_, jwt) = at(1_700_000_000_000);
         jwt.credential().await.unwrap();
-        assert!(jwt.rejected(Some(Timestamp::from_unix_seconds(1_700_000_600))));
+        assert!(jwt.renew(Some(Timestamp::from_unix_seconds(1_700_000_600))));
         let token = jwt.credential().await.unwrap();
         let payload = BASE64.decode(token.expose().split('.').nth(1).unwrap()).unwrap();
         assert!(String::from_utf8(payload).unwrap().contains("\"timestamp\":1700000600000"));
+    }
+
+    #[tokio::test]
+    async fn all_calls_that_shared_a_refused_token_may_try_again() {
+        let (_, jwt) = at(1_700_000_000_000);
+        jwt.credential().await.unwrap();
+        assert!(jwt.renew(None) && jwt.renew(None));
     }
 
     #[test]

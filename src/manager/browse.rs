@@ -32,7 +32,13 @@ pub struct RemoteListing {
 
 impl Manager {
     /// Files of the registry, newest first.
+    ///
+    /// # Errors
+    /// `Config` when the filter names a platform that is not configured.
     pub async fn list(&self, filter: FileFilter) -> Result<Vec<FileRecord>> {
+        if let Some(platform) = &filter.platform {
+            self.check_known(platform)?;
+        }
         self.registry.list(filter).await
     }
 

@@ -5,36 +5,49 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Connection, Manager};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{FileRecord, Operation, PlatformId, Replica};
 
 impl Manager {
     /// Deletes a file from `platform`, or from everywhere; a copy that is gone already counts as deleted.
     ///
-    /// Returns the record as it is afterwards.
+    /// Returns the record as it is afterwards. From the first moment on no copy in question is handed out any more;
+    /// one whose deletion was cut short is asked for again by the next delete.
     ///
     /// # Errors
     /// `NotFound` when it is on none of them; the first refusing platform's error, after all were asked.
     pub async fn delete(&self, reference: &str, platform: Option<&PlatformId>, within: Duration) -> Result<FileRecord> {
         let deadline = Instant::now() + within;
         let mut record = self.registry.resolve(reference).await?;
-        self.choose(&record.replicas, platform, &record.name)?;
-        let (doomed, kept): (Vec<Replica>, Vec<Replica>) =
-            record.replicas.into_iter().partition(|replica| platform.is_none_or(|p| replica.platform == *p));
-        record.replicas = kept;
-        let mut outcome = Ok(record);
-        for replica in doomed {
-            if let Err(error) = self.delete_replica(&replica, deadline).await {
-                outcome = outcome.and(Err(error));
-            }
+        if let Some(platform) = platform {
+            self.connection(platform)?;
         }
-        outcome
+        let accounts = self.connections.iter().map(|(id, c)| (id.clone(), c.platform.account().clone())).collect();
+        let doomed = self.registry.begin_delete(&record.digest, platform, accounts).await?;
+        if doomed.is_empty() {
+            return Err(not_there(&record, platform));
+        }
+        let mut outcome = Ok(());
+        for replica in &doomed {
+            outcome = outcome.and(self.delete_replica(replica, deadline).await);
+        }
+        outcome?;
+        let is_doomed = |r: &Replica| doomed.iter().any(|d| (&d.platform, &d.remote_id) == (&r.platform, &r.remote_id));
+        record.replicas.retain(|replica| !is_doomed(replica));
+        Ok(record)
     }
 
     async fn delete_replica(&self, replica: &Replica, deadline: Instant) -> Result<()> {
         let connection = self.connection(&replica.platform)?;
-        self.remove(connection, &replica.remote_id, deadline).await?;
-        self.registry.mark_deleted(replica).await
+        match self.remove(connection, &replica.remote_id, deadline).await {
+            Ok(()) => self.registry.mark_deleted(replica).await,
+            Err(error) => {
+                if !error.is_ambiguous() {
+                    self.registry.keep(replica).await?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Removes a remote file; not being there is success.
@@ -48,4 +61,10 @@ impl Manager {
             _ => Ok(()),
         }
     }
+}
+
+fn not_there(record: &FileRecord, platform: Option<&PlatformId>) -> Error {
+    let place = platform.map_or("any platform".to_owned(), ToString::to_string);
+    Error::new(ErrorKind::NotFound, format!("{:?} is not on {place}", record.name))
+        .with_hint("its record shows where it is; other accounts' copies are not touched")
 }

@@ -64,7 +64,8 @@ impl Manager {
         let spelling = request.purpose.as_deref().or(connection.purpose.as_deref());
         let purpose = Purpose::new(&capabilities.purpose(spelling, &record.name, &record.mime)?.wire);
         let now = self.clock.now();
-        let there = |r: &&Replica| r.platform == request.platform && r.purpose == purpose && r.is_live(now);
+        let there =
+            |r: &&Replica| r.platform == request.platform && r.purpose == purpose && self.is_ours(r) && r.is_live(now);
         let Some(replica) = record.replicas.iter().find(there) else { return Ok(None) };
         let is_fresh = now.since(replica.verified_at) <= request.max_age;
         match is_fresh || self.verify(replica, request.deadline).await? {

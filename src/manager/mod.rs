@@ -1,6 +1,7 @@
 //! The jobs a user asks for, each a straight line.
 
 mod browse;
+mod closing;
 mod delete;
 mod ensure;
 mod progress;
@@ -35,7 +36,7 @@ use single_flight::SingleFlight;
 /// One platform as this process is connected to it.
 pub struct Connection {
     pub platform: Arc<dyn Platform>,
-    pub resilience: Resilience,
+    pub resilience: Arc<Resilience>,
     /// The purpose used when a call names none; `None` leaves it to the file's type.
     pub purpose: Option<String>,
     /// How long after its sending an upload without an answer may still turn up in a listing.
@@ -85,6 +86,7 @@ pub struct Manager {
     options: ManagerOptions,
     connections: BTreeMap<PlatformId, Connection>,
     in_flight: SingleFlight,
+    calls: closing::Calls,
 }
 
 impl Manager {
@@ -95,12 +97,38 @@ impl Manager {
         connections: impl IntoIterator<Item = Connection>,
     ) -> Self {
         let connections = connections.into_iter().map(|c| (c.platform.id().clone(), c)).collect();
-        Manager { registry, clock, options, connections, in_flight: SingleFlight::default() }
+        Manager {
+            registry,
+            clock,
+            options,
+            connections,
+            in_flight: SingleFlight::default(),
+            calls: closing::Calls::default(),
+        }
     }
 
-    /// Finishes what is being written and closes the registry. Later calls fail.
-    pub fn close(&self) {
-        self.registry.close();
+    /// Makes `work`, one call of this manager, end when the manager is closed.
+    ///
+    /// # Errors
+    /// `Cancelled` then.
+    pub async fn until_closed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.calls.run(work).await
+    }
+
+    /// Ends the calls that run, finishes what is being written and closes the registry. Later calls fail.
+    pub async fn close(&self) {
+        self.calls.close().await;
+        let registry = self.registry.clone();
+        let _ = tokio::task::spawn_blocking(move || registry.close()).await;
+    }
+
+    /// # Errors
+    /// `Config` when no such platform is configured, with or without a key.
+    fn check_known(&self, platform: &PlatformId) -> Result<()> {
+        match self.options.missing_keys.contains_key(platform) {
+            true => Ok(()),
+            false => self.connection(platform).map(drop),
+        }
     }
 
     fn connection(&self, platform: &PlatformId) -> Result<&Connection> {
@@ -116,11 +144,19 @@ impl Manager {
         })
     }
 
+    /// Whether the account we are connected with holds it: ids mean nothing to another one.
+    fn is_ours(&self, replica: &Replica) -> bool {
+        self.connections.get(&replica.platform).is_some_and(|c| *c.platform.account() == replica.account)
+    }
+
     /// The replica a question is about: on the platform named, else the one that gives most back.
     fn choose<'r>(&self, replicas: &'r [Replica], platform: Option<&PlatformId>, name: &str) -> Result<&'r Replica> {
         use crate::model::ContentKind::{Bytes, ExtractedText, Opaque};
+        if let Some(platform) = platform {
+            self.connection(platform)?;
+        }
         let now = self.clock.now();
-        let there = |r: &&Replica| r.is_live(now) && platform.is_none_or(|p| r.platform == *p);
+        let there = |r: &&Replica| r.is_live(now) && self.is_ours(r) && platform.is_none_or(|p| r.platform == *p);
         let rank = |r: &&Replica| match r.content {
             Bytes => 0,
             ExtractedText => 1,

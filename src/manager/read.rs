@@ -96,23 +96,16 @@ impl Manager {
         let path = destination(to, &record, replica.content);
         let remote = self.open_remote(&record, &replica, deadline).await?;
         let kind = remote.kind;
-        let temporary = path.with_file_name(format!(".{}.{}", file_name(&path), uuid::Uuid::now_v7().simple()));
-        let written = match write_stream(remote, &temporary).await {
-            Ok(written) => written,
-            Err(error) => {
-                let _ = tokio::fs::remove_file(&temporary).await;
-                return Err(error);
-            }
-        };
+        let temporary = Temporary(path.with_file_name(format!(".{}", uuid::Uuid::now_v7().simple())));
+        let written = write_stream(remote, &temporary.0).await.map_err(|error| error.at(&path))?;
         let is_original = kind == ContentKind::Bytes && written.1 == record.digest;
         if kind == ContentKind::Bytes && !is_original {
-            let _ = tokio::fs::remove_file(&temporary).await;
             return Err(other_bytes(&record, &replica.platform));
         }
         if kind == ContentKind::ExtractedText {
             tracing::warn!(name = %record.name, platform = %replica.platform, "this is text the platform extracted, not the file");
         }
-        publish(&temporary, &path).await?;
+        publish(&temporary.0, &path).await?;
         Ok(Download { path, platform: replica.platform, kind, size: written.0, digest: written.1, is_original })
     }
 
@@ -204,22 +197,47 @@ fn destination(to: &Path, record: &FileRecord, kind: ContentKind) -> PathBuf {
     }
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// A file that is gone when the download ends without having become what was asked for.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
-async fn write_stream(mut remote: RemoteContent, path: &Path) -> Result<(u64, Digest)> {
-    let cannot = |error: std::io::Error| cannot_write(path, error);
-    let mut file = tokio::fs::OpenOptions::new().write(true).create_new(true).open(path).await.map_err(cannot)?;
+/// Why a stream did not reach the disk.
+enum Unwritten {
+    Platform(Error),
+    Disk(std::io::Error),
+}
+
+impl Unwritten {
+    fn at(self, path: &Path) -> Error {
+        match self {
+            Unwritten::Platform(error) => error,
+            Unwritten::Disk(error) => cannot_write(path, error),
+        }
+    }
+}
+
+impl From<std::io::Error> for Unwritten {
+    fn from(error: std::io::Error) -> Self {
+        Unwritten::Disk(error)
+    }
+}
+
+async fn write_stream(mut remote: RemoteContent, path: &Path) -> Result<(u64, Digest), Unwritten> {
+    let mut file = tokio::fs::OpenOptions::new().write(true).create_new(true).open(path).await?;
     let (mut size, mut hasher) = (0, Sha256::new());
     while let Some(piece) = remote.stream.next().await {
-        let piece = piece?;
+        let piece = piece.map_err(Unwritten::Platform)?;
         size += piece.len() as u64;
         hasher.update(&piece);
-        file.write_all(&piece).await.map_err(cannot)?;
+        file.write_all(&piece).await?;
     }
-    file.flush().await.map_err(cannot)?;
-    file.sync_all().await.map_err(cannot)?;
+    file.flush().await?;
+    file.sync_all().await?;
     Ok((size, Digest(hasher.finalize().into())))
 }
 

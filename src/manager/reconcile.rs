@@ -18,7 +18,7 @@ use crate::platform::ListQuery;
 use crate::registry::Intent;
 
 /// Parts of the commit horizon after which the platform is asked again.
-const LOOKS: [f64; 3] = [0.0, 0.3, 1.0];
+const LOOKS: [f64; 4] = [0.0, 0.1, 0.4, 1.0];
 
 /// Platforms state creation in whole seconds.
 const CREATED_SLACK: Duration = Duration::from_secs(2);
@@ -35,19 +35,23 @@ impl Manager {
         sending: Unanswered,
         deadline: Instant,
     ) -> Result<Option<FileObject>> {
-        let sent_at = sending.sent_at;
+        let ended_at = sending.ended_at;
         let horizon = if sending.may_come_late { target.connection.commit_horizon } else { Duration::ZERO };
         for part in LOOKS {
-            let pause = sent_at.plus(horizon.mul_f64(part)).since(self.clock.now());
+            let pause = ended_at.plus(horizon.mul_f64(part)).since(self.clock.now());
             if Instant::now() + pause >= deadline {
                 return Err(too_early(target, horizon));
+            }
+            if pause > Duration::from_secs(1) {
+                let (platform, wait) = (target.connection.platform.id(), pause.as_secs());
+                tracing::warn!(%platform, name = %intent.remote_name, wait, "a reply was lost; looking for the file again in {wait} s before sending it");
             }
             sleep(pause).await;
             if let Some(object) = self.look_for(target, intent, deadline).await? {
                 tracing::info!(platform = %target.connection.platform.id(), file = %object.id, "adopting an upload whose reply was lost");
                 return Ok(Some(object));
             }
-            if self.clock.now() >= sent_at.plus(horizon) {
+            if self.clock.now() >= ended_at.plus(horizon) {
                 break;
             }
         }
@@ -65,10 +69,10 @@ impl Manager {
             .await
             .map_err(|error| error.with_delivery(Delivery::Unknown))?;
         let mut candidates: Vec<FileObject> = listed.into_iter().filter(|object| is_ours(object, intent)).collect();
-        if candidates.is_empty() {
+        if candidates.is_empty() || !is_tagged(intent) && self.registry.has_twin(intent).await? {
             return Ok(None);
         }
-        let bound = self.registry.bound_ids(&placement.platform, &placement.account).await?;
+        let bound = self.registry.bound_ids(&placement.platform).await?;
         candidates.retain(|object| !bound.contains(&object.id));
         Ok(candidates.into_iter().max_by_key(|object| object.created_at))
     }
@@ -76,9 +80,9 @@ impl Manager {
 
 fn is_ours(object: &FileObject, intent: &Intent) -> bool {
     let purpose = &intent.placement.purpose;
-    let named = object.name.as_deref().is_some_and(|name| match is_tagged(intent) {
-        true => without_rename(name) == intent.remote_name,
-        false => without_rename(name) == intent.remote_name && is_recent(object, intent),
+    let named = object.name.as_deref().is_some_and(|name| {
+        (name == intent.remote_name || without_rename(name) == intent.remote_name)
+            && (is_tagged(intent) || is_recent(object, intent))
     });
     named
         && object.size.is_none_or(|size| size == intent.size)

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Manager;
 use super::progress::{Phase, Tracker};
@@ -15,7 +15,7 @@ use crate::content::Progress;
 use crate::error::{Delivery, Error, ErrorKind, Result, Retry};
 use crate::model::{FileObject, Operation, Origin, RemoteStatus, Replica};
 use crate::platform::Upload;
-use crate::registry::{Claim, Intent, LEASE, Registry, Settlement};
+use crate::registry::{Claim, HeldIntent, Intent, RENEW_EVERY, Settlement};
 
 /// Pauses between two looks at someone else's claim.
 const CLAIM_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(250);
@@ -35,7 +35,8 @@ struct Stored {
 /// A sending that nobody confirmed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unanswered {
-    pub(super) sent_at: Timestamp,
+    /// When we stopped hearing of it.
+    pub(super) ended_at: Timestamp,
     /// Whether the platform may still store it: not once it has answered, even with a failure.
     pub(super) may_come_late: bool,
 }
@@ -51,39 +52,34 @@ impl Manager {
         if let Some(replica) = self.already_there(target, file) {
             return Ok(replica);
         }
-        let _turn = self.in_flight.turn(&target.intent.placement).await;
-        let intent = match self.claim(target, deadline).await? {
+        let turn = self.in_flight.turn(&target.intent.placement);
+        let _turn = timeout_at(deadline, turn).await.map_err(|_| still_held(target))?;
+        let claim = match self.claim(target, deadline).await? {
             Claimed::AlreadyThere(replica) => return Ok(replica),
-            Claimed::Ours(intent) => intent,
-        };
-        let mut claim = HeldClaim {
-            registry: &self.registry,
-            intent: &intent,
-            progress: &tracker.progress,
-            size: file.identity.size,
-            open: true,
+            Claimed::Ours(claim) => Sending { claim, progress: &tracker.progress, size: file.identity.size },
         };
         let outcome = tokio::select! {
-            outcome = self.deliver(file, target, &intent, tracker, deadline) => outcome,
-            lost = self.keep(&intent) => Err(lost),
+            outcome = self.deliver(file, target, &claim.claim, tracker, deadline) => outcome,
+            lost = self.keep(&claim.claim) => Err(lost),
         };
-        let settled = match outcome {
-            Ok(stored) => self.settle(target, &intent, stored, deadline).await,
-            Err(error) => Err(self.give_up(&intent, error).await),
-        };
-        claim.open = false;
-        settled
+        match outcome {
+            Ok(stored) => self.settle(target, claim, stored, deadline).await,
+            Err(error) => Err(self.give_up(claim, error).await),
+        }
     }
 
     /// Notes a failure; what may have been stored is left for the next caller to look for.
-    async fn give_up(&self, intent: &Intent, error: Error) -> Error {
+    async fn give_up(&self, mut sending: Sending<'_>, error: Error) -> Error {
         if error.is_ambiguous() {
-            self.registry.abandon(intent, true);
-        } else if error.kind() != ErrorKind::Conflict
-            && let Err(unnoted) = self.registry.fail(intent, &error).await
+            sending.claim.note_may_be_stored();
+            return error;
+        }
+        if error.kind() != ErrorKind::Conflict
+            && let Err(unnoted) = self.registry.fail(&sending.claim, &error).await
         {
             tracing::warn!(error = %unnoted, "a failed upload could not be noted; its claim runs out by itself");
         }
+        sending.claim.done();
         error
     }
 
@@ -114,7 +110,7 @@ impl Manager {
     /// Keeps the claim alive; ends only when another one has it.
     async fn keep(&self, intent: &Intent) -> Error {
         loop {
-            sleep(LEASE / 3).await;
+            sleep(RENEW_EVERY).await;
             match self.registry.renew(intent).await {
                 Err(lost) if lost.kind() == ErrorKind::Conflict => return lost,
                 Err(error) => tracing::warn!(%error, "a claim could not be renewed; trying again"),
@@ -133,8 +129,7 @@ impl Manager {
         deadline: Instant,
     ) -> Result<Stored> {
         // An earlier holder's bytes may have arrived: an unanswered sending of its own, as it were.
-        let mut unanswered =
-            intent.is_takeover.then_some(Unanswered { sent_at: intent.last_sent_at, may_come_late: true });
+        let mut unanswered = intent.taken_from.map(|ended_at| Unanswered { ended_at, may_come_late: true });
         let mut sends = 0;
         let mut attempts = target.connection.resilience.attempts(deadline);
         let outcome = loop {
@@ -179,18 +174,27 @@ impl Manager {
         if *sends >= self.options.upload_sends {
             return Err(sends_used_up(target, *sends));
         }
-        let _permit = target.connection.resilience.admit(Operation::Upload, deadline).await?;
-        let is_first = *sends == 0 && !intent.is_takeover;
-        let sent_at = if is_first { self.clock.now() } else { self.registry.sending(intent).await? };
+        let permit = target.connection.resilience.admit(Operation::Upload, deadline).await?;
+        if *sends > 0 || intent.taken_from.is_some() {
+            self.registry.sending(intent).await?;
+        }
         tracker.enter(Phase::Sending);
         let outcome = self.send_once(file, target, intent, &tracker.progress, deadline).await;
-        if let Err(error) = &outcome
-            && error.is_ambiguous()
-        {
-            *unanswered = Some(Unanswered { sent_at, may_come_late: error.delivery() == Delivery::Unknown });
-            *sends += 1;
+        // Given back before anything else is asked of the platform: it may be the account's only one.
+        drop(permit);
+        match outcome {
+            Ok(object) => {
+                let object = self.check_size(target, object, file.identity.size, deadline).await?;
+                Ok(Stored { object, origin: Origin::Sent })
+            }
+            Err(error) if error.is_ambiguous() => {
+                let may_come_late = error.delivery() == Delivery::Unknown;
+                *unanswered = Some(Unanswered { ended_at: self.clock.now(), may_come_late });
+                *sends += 1;
+                Err(error)
+            }
+            Err(error) => Err(error),
         }
-        Ok(Stored { object: outcome?, origin: Origin::Sent })
     }
 
     /// Attempts are used up but the last one may have arrived: look once more before saying so.
@@ -217,7 +221,7 @@ impl Manager {
         progress: &Progress,
         deadline: Instant,
     ) -> Result<FileObject> {
-        let object = target
+        target
             .connection
             .platform
             .upload(Upload {
@@ -228,25 +232,19 @@ impl Manager {
                 body: file.source.stream(file.identity.digest, progress.clone()),
                 deadline,
             })
-            .await?;
-        match object.size {
-            Some(size) if size != file.identity.size => {
-                self.undo_damaged(target, &object, file.identity.size, deadline).await
-            }
-            _ => Ok(object),
-        }
+            .await
     }
 
-    /// The platform says it stored another number of bytes than were sent: such a copy is worth nothing.
-    async fn undo_damaged(
+    /// A copy of another number of bytes than were sent is worth nothing.
+    async fn check_size(
         &self,
         target: &Target<'_>,
-        object: &FileObject,
+        object: FileObject,
         sent: u64,
         deadline: Instant,
     ) -> Result<FileObject> {
-        self.remove(target.connection, &object.id, deadline).await?;
-        let stored = object.size.unwrap_or_default();
+        let Some(stored) = object.size.filter(|stored| *stored != sent) else { return Ok(object) };
+        self.clean_up(target, &object.id, deadline).await?;
         let platform = target.connection.platform.id();
         Err(Error::new(
             ErrorKind::Integrity,
@@ -275,13 +273,37 @@ impl Manager {
                 _ => sleep(pause).await,
             }
             pause = (pause * 2).min(*READY_POLL.end());
-            stored.object =
-                self.remote(target.connection, &stored.object.id, &target.intent.placement.purpose, deadline).await?;
+            let asked = self.remote(target.connection, &stored.object.id, &target.intent.placement.purpose, deadline);
+            match asked.await {
+                Ok(object) => stored.object = object,
+                // It is stored all the same, and forgetting that would store it twice.
+                Err(error) => {
+                    tracing::warn!(platform = %target.connection.platform.id(), file = %stored.object.id, %error, "cannot tell whether a file is ready yet");
+                    return Ok(stored);
+                }
+            }
         }
     }
 
+    /// Removes a copy that is of no use. Where that fails, the copy stays on the platform unbound, and the error says so.
+    async fn clean_up(&self, target: &Target<'_>, id: &str, deadline: Instant) -> Result<()> {
+        self.remove(target.connection, id, deadline).await.map_err(|cause| {
+            let platform = target.connection.platform.id();
+            Error::new(
+                ErrorKind::Integrity,
+                format!(
+                    "{platform} stored {:?} as {id}, which is of no use and could not be removed: {}",
+                    target.intent.name,
+                    cause.message()
+                ),
+            )
+            .with_hint("delete it in the platform's console")
+            .with_source(cause)
+        })
+    }
+
     async fn undo_rejected(&self, target: &Target<'_>, stored: Stored, deadline: Instant) -> Result<Stored> {
-        self.remove(target.connection, &stored.object.id, deadline).await?;
+        self.clean_up(target, &stored.object.id, deadline).await?;
         let why = stored.object.status_details.unwrap_or_else(|| stored.object.status.to_string());
         let platform = target.connection.platform.id();
         Err(Error::new(
@@ -291,62 +313,84 @@ impl Manager {
         .with_hint("check that the file opens and has text in it, or use another purpose"))
     }
 
-    async fn settle(&self, target: &Target<'_>, intent: &Intent, stored: Stored, deadline: Instant) -> Result<Replica> {
+    async fn settle(
+        &self,
+        target: &Target<'_>,
+        mut sending: Sending<'_>,
+        stored: Stored,
+        deadline: Instant,
+    ) -> Result<Replica> {
+        let settlement = self.settlement(target, &sending.claim, stored);
+        sending.claim.note_may_be_stored();
+        let settled = self.registry.settle(&sending.claim, &target.intent, settlement.clone()).await;
+        match settled {
+            Ok(replica) => {
+                sending.claim.done();
+                Ok(replica)
+            }
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                self.settle_after_all(target, settlement, deadline).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Someone took our claim over while we were sending. If theirs is another copy, it stands and ours goes; if they
+    /// have given up meanwhile, ours is the one. Until that is known nothing is deleted: they may be adopting it.
+    async fn settle_after_all(
+        &self,
+        target: &Target<'_>,
+        settlement: Settlement,
+        deadline: Instant,
+    ) -> Result<Replica> {
+        match self.claim(target, deadline).await? {
+            Claimed::AlreadyThere(winner) => {
+                if winner.remote_id != settlement.remote_id {
+                    self.remove(target.connection, &settlement.remote_id, deadline).await?;
+                }
+                Ok(winner)
+            }
+            Claimed::Ours(mut claim) => {
+                claim.note_may_be_stored();
+                let replica = self.registry.settle(&claim, &target.intent, settlement).await?;
+                claim.done();
+                Ok(replica)
+            }
+        }
+    }
+
+    fn settlement(&self, target: &Target<'_>, intent: &Intent, stored: Stored) -> Settlement {
         let object = stored.object;
         let created_at = object.created_at.unwrap_or_else(|| self.clock.now());
-        let settlement = Settlement {
-            remote_id: object.id.clone(),
-            remote_name: object.name.clone().unwrap_or_else(|| intent.remote_name.clone()),
+        Settlement {
+            remote_id: object.id,
+            remote_name: object.name.unwrap_or_else(|| intent.remote_name.clone()),
             content: target.content,
             created_at,
             expires_at: object.expires_at.or_else(|| target.retention.map(|age| created_at.plus(age))),
             raw: object.raw,
             origin: stored.origin,
-        };
-        match self.registry.settle(intent, &target.intent, settlement).await {
-            Err(error) if error.kind() == ErrorKind::Conflict => {
-                self.yield_to_winner(target, &object.id, error, deadline).await
-            }
-            outcome => outcome,
         }
-    }
-
-    /// Someone took our claim over while we were sending: theirs stands, and ours, if another copy, goes.
-    async fn yield_to_winner(
-        &self,
-        target: &Target<'_>,
-        ours: &str,
-        error: Error,
-        deadline: Instant,
-    ) -> Result<Replica> {
-        let winner = self.registry.live_replica(&target.intent.placement).await?;
-        if winner.as_ref().is_none_or(|winner| winner.remote_id != ours) {
-            self.remove(target.connection, ours, deadline).await?;
-        }
-        winner.ok_or(error)
     }
 }
 
 enum Claimed {
     AlreadyThere(Replica),
-    Ours(Intent),
+    Ours(Box<HeldIntent>),
 }
 
-/// Gives the claim back when the call is cancelled.
-struct HeldClaim<'c> {
-    registry: &'c Registry,
-    intent: &'c Intent,
-    progress: &'c Progress,
+/// A claim whose bytes are on their way; dropping it, when the call is cancelled, gives it back.
+struct Sending<'p> {
+    claim: Box<HeldIntent>,
+    progress: &'p Progress,
     size: u64,
-    open: bool,
 }
 
-impl Drop for HeldClaim<'_> {
+impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        if self.open {
-            // A body that never left whole cannot have been stored.
-            let may_be_stored = self.intent.is_takeover || self.progress.sent() >= self.size;
-            self.registry.abandon(self.intent, may_be_stored);
+        // A body that never left whole cannot have been stored.
+        if self.progress.sent() >= self.size {
+            self.claim.note_may_be_stored();
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct UploadRequest {
 pub(super) struct Prepared {
     pub(super) source: OpenSource,
     pub(super) identity: Identity,
+    /// The digest was not computed but remembered: the file has not changed since.
+    is_recalled: bool,
     /// What the registry knew of this content.
     pub(super) known: Option<FileRecord>,
 }
@@ -116,6 +118,7 @@ impl Manager {
         let platforms = self.wanted(&request.to)?;
         let file = self.prepare(request, &platforms).await?;
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
+        self.remember(&file);
         transfers.clear();
         let mut placing = Vec::with_capacity(targets.len());
         for target in &targets {
@@ -152,7 +155,7 @@ impl Manager {
         }
         if platforms.is_empty() {
             return Err(Error::new(ErrorKind::InvalidRequest, "no platform was named")
-                .with_hint("pass `to`, e.g. to=\"moonshot\", or set `default_platforms`"));
+                .with_hint("say which, e.g. moonshot, or set `default_platforms`"));
         }
         Ok(platforms)
     }
@@ -175,13 +178,22 @@ impl Manager {
                 Some(fingerprint) => registry.recall_source(fingerprint)?,
                 None => None,
             };
+            let is_recalled = remembered.is_some();
             let identity = remembered.map_or_else(|| source.identify(), Ok)?;
             let known = registry.find(&identity.digest)?;
-            Ok(Prepared { source, identity, known })
+            Ok(Prepared { source, identity, is_recalled, known })
         });
         preparing
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the client was closed while it read a file")))
+    }
+
+    /// So that an unchanged file is not read again, and its bytes are found again.
+    fn remember(&self, file: &Prepared) {
+        if let Some(fingerprint) = file.source.fingerprint.filter(|_| !file.is_recalled) {
+            let path = file.source.path.as_ref().and_then(|path| path.to_str()).map(str::to_owned);
+            self.registry.remember_source(fingerprint, path, &file.identity);
+        }
     }
 
     fn target(&self, platform: &PlatformId, file: &Prepared, request: &UploadRequest) -> Result<Target<'_>> {
@@ -201,9 +213,6 @@ impl Manager {
             true => tagged_name(&source.name, &identity.digest),
             false => source.name.clone(),
         };
-        let now = self.clock.now();
-        let settled = source.fingerprint.filter(|fingerprint| fingerprint.is_settled(now));
-        let path = source.path.as_ref().and_then(|path| path.to_str()).map(str::to_owned);
         Ok(Target {
             connection,
             content: rule.content,
@@ -214,7 +223,6 @@ impl Manager {
                 remote_name,
                 size: identity.size,
                 mime: identity.mime.clone(),
-                source: settled.zip(path),
             },
         })
     }
@@ -226,7 +234,7 @@ fn conclude(
     outcomes: Vec<(PlatformId, Result<Replica>)>,
     now: crate::clock::Timestamp,
 ) -> Result<FileRecord> {
-    let Prepared { source, identity, known } = file;
+    let Prepared { source, identity, known, .. } = file;
     let mut record = known.unwrap_or_else(|| FileRecord {
         digest: identity.digest,
         name: source.name,
@@ -249,6 +257,7 @@ fn conclude(
         }
     }
     record.replicas.retain(|replica| replica.is_live(now));
+    record.replicas.sort_by(|a, b| (&a.platform, &a.account, &a.purpose).cmp(&(&b.platform, &b.account, &b.purpose)));
     let changed = failures.iter().position(|(_, error)| error.kind() == ErrorKind::SourceChanged);
     match (failures.len(), placed) {
         (0, _) => Ok(record),

@@ -123,6 +123,8 @@ pub enum Origin {
 #[serde(rename_all = "lowercase")]
 pub enum ReplicaStatus {
     Active,
+    /// Its deletion was begun, and nobody knows yet how it ended.
+    Deleting,
     Deleted,
     Error,
 }
@@ -131,6 +133,7 @@ impl ReplicaStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             ReplicaStatus::Active => "active",
+            ReplicaStatus::Deleting => "deleting",
             ReplicaStatus::Deleted => "deleted",
             ReplicaStatus::Error => "error",
         }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::model::{FileObject, Purpose, RemoteStatus};
+use crate::model::{ContentKind, FileObject, Purpose, RemoteStatus};
+use crate::transport::Response;
 
 /// Unix times above this are in milliseconds (platform_api.md §6B).
 const MILLIS_FROM: i64 = 100_000_000_000;
@@ -28,6 +29,47 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Status and headers; the body is to come.
+    pub fn begun(response: &Response) -> Self {
+        let header = |name: &'static str| response.header(name).map(str::to_owned);
+        Answer {
+            status: response.status(),
+            json: None,
+            body: Bytes::new(),
+            is_html: header("content-type").is_some_and(|kind| kind.contains("html")),
+            request_id: ["msh-request-id", "x-request-id", "x-log-id"].into_iter().find_map(header),
+            server_date: response.server_date(),
+            retry_after: header("retry-after"),
+            retry_after_ms: header("retry-after-ms"),
+        }
+    }
+
+    pub fn finish(&mut self, body: Bytes) {
+        self.json = serde_json::from_slice(&body).ok();
+        self.body = body;
+        let named =
+            |json: &Value| json.get("request_id").or_else(|| json.get("error")?.get("request_id")).and_then(word);
+        self.request_id = self.request_id.take().or_else(|| named(self.json.as_ref()?));
+    }
+
+    /// A web framework's own 404: the path is wrong, which says nothing of any file (platform_api.md §4B.2, shape 6).
+    pub fn is_unknown_route(&self) -> bool {
+        let has = |field: &str| self.json.as_ref().is_some_and(|json| json.get(field).is_some());
+        self.status == 404 && has("path") && has("timestamp")
+    }
+
+    /// Whether a 2xx answer is what was asked for: text is never a gateway's page, and bytes may be JSON that speaks
+    /// of errors, but not a gateway's refusal (platform_api.md §4B.2, shape 4).
+    pub fn is_content(&self, kind: ContentKind) -> bool {
+        let json = self.json.as_ref();
+        match kind {
+            ContentKind::Bytes => {
+                json.is_none_or(|json| json.get("success") != Some(&Value::Bool(false)) || json.get("code").is_none())
+            }
+            _ => !self.is_html && json.is_none_or(body_is_success),
+        }
+    }
+
     /// 2xx, and a body that does not say otherwise (platform_api.md §4B.2).
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status) && self.json.as_ref().is_none_or(body_is_success)
@@ -63,7 +105,7 @@ impl Answer {
 }
 
 /// A gateway's 200 can be a failure: `error` present, `success` false, or another `code` than 0 or 200.
-pub(super) fn body_is_success(json: &Value) -> bool {
+fn body_is_success(json: &Value) -> bool {
     let code = json.get("code").and_then(|code| code.as_i64().or_else(|| code.as_str()?.parse().ok()));
     json.get("error").is_none_or(Value::is_null)
         && json.get("success").and_then(Value::as_bool) != Some(false)

@@ -34,7 +34,7 @@ pub struct Meaning {
 impl ErrorTable {
     /// `is_html`: the answer came from a gateway, not from the API.
     pub fn meaning(&self, status: u16, code: Option<&str>, message: &str, is_html: bool) -> Meaning {
-        if is_html && status < 500 && status != 404 {
+        if is_html && status < 500 {
             return Meaning { kind: ErrorKind::Unavailable, retry: Retry::Yes, breaker: true };
         }
         let text = message.to_lowercase();

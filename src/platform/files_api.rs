@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
 use tokio::time::Instant;
 
-use super::answer::{Answer, body_is_success, file_object};
+use super::answer::{Answer, file_object};
 use super::capabilities::Capabilities;
 use super::errors::{ErrorTable, Meaning};
 use super::retry_after::Hints;
@@ -16,13 +16,14 @@ use crate::clock::Clock;
 use crate::credentials::CredentialProvider;
 use crate::error::{Delivery, Error, ErrorKind, PlatformContext, Result, Retry};
 use crate::model::{AccountId, ContentKind, FileObject, Operation, PlatformId, Purpose};
+use crate::resilience::Resilience;
 use crate::transport::{FilePart, HttpClient, Multipart, Phase, Request, Response, TransportError, TransportErrorKind};
 
 /// Longest answer that is read: a listing of everything an account may hold fits many times.
 const LONGEST_ANSWER: usize = 64 << 20;
 
 /// JSON up to this size is looked into before it is passed on as a file's content.
-const LOOKED_INTO: u64 = 64 * 1024;
+const LOOKED_INTO: usize = 64 * 1024;
 
 /// Page size where a platform pages: the most Zhipu takes (platform_api.md §1B.4).
 const PAGE: &str = "100";
@@ -60,6 +61,8 @@ pub struct FilesApi {
     http: HttpClient,
     credentials: Arc<dyn CredentialProvider>,
     clock: Arc<dyn Clock>,
+    /// An operation's first request is admitted by its caller; its further ones keep the pace by this.
+    resilience: Arc<Resilience>,
 }
 
 impl FilesApi {
@@ -69,8 +72,9 @@ impl FilesApi {
         http: HttpClient,
         credentials: Arc<dyn CredentialProvider>,
         clock: Arc<dyn Clock>,
+        resilience: Arc<Resilience>,
     ) -> Self {
-        FilesApi { profile, account, http, credentials, clock }
+        FilesApi { profile, account, http, credentials, clock, resilience }
     }
 
     fn url(&self, path: &str) -> String {
@@ -102,17 +106,10 @@ impl FilesApi {
     }
 
     async fn read(&self, operation: Operation, response: Response) -> Result<Answer> {
-        let header = |name: &'static str| response.header(name).map(str::to_owned);
-        let (status, server_date) = (response.status(), response.server_date());
-        let is_html = header("content-type").is_some_and(|kind| kind.contains("html"));
-        let request_id = ["msh-request-id", "x-request-id", "x-log-id"].into_iter().find_map(header);
-        let (retry_after, retry_after_ms) = (header("retry-after"), header("retry-after-ms"));
+        let mut answer = Answer::begun(&response);
         let body = response.read(LONGEST_ANSWER).await.map_err(|error| self.transport_error(operation, error))?;
-        let json: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-        let in_body =
-            json.as_ref().and_then(|json| json.get("request_id").or_else(|| json.get("error")?.get("request_id")));
-        let request_id = request_id.or_else(|| in_body?.as_str().map(str::to_owned));
-        Ok(Answer { status, json, body, is_html, request_id, server_date, retry_after, retry_after_ms })
+        answer.finish(body);
+        Ok(answer)
     }
 
     /// The file an answer describes, or the error that it describes none.
@@ -151,11 +148,11 @@ impl FilesApi {
             ErrorKind::QuotaExceeded => hints.until_reset().or_else(|| hints.wait()),
             _ => hints.wait(),
         };
-        let renewed = meaning.kind == ErrorKind::Unauthenticated && self.credentials.rejected(answer.server_date);
-        let retry = match meaning.kind {
-            ErrorKind::Unauthenticated if renewed => Retry::Once,
-            ErrorKind::Unauthenticated => Retry::Never,
-            _ => meaning.retry,
+        // Only an expired credential is worth another one.
+        let is_expired = meaning.kind == ErrorKind::Unauthenticated && meaning.retry != Retry::Never;
+        let retry = match is_expired && !self.credentials.renew(answer.server_date) {
+            true => Retry::Never,
+            false => meaning.retry,
         };
         Error::new(meaning.kind, format!("{} answered {operation} with {}: {message}", self.id(), answer.status))
             .with_hint(hint(meaning.kind, self.id()))
@@ -166,6 +163,9 @@ impl FilesApi {
     }
 
     fn meaning(&self, answer: &Answer, message: &str) -> Meaning {
+        if answer.is_unknown_route() {
+            return Meaning { kind: ErrorKind::Unsupported, retry: Retry::Never, breaker: false };
+        }
         let codes = [answer.code(), answer.error_type()];
         let by = |code: Option<&str>| self.profile.errors.meaning(answer.status, code, message, answer.is_html);
         let general = by(None);
@@ -185,7 +185,10 @@ impl FilesApi {
         .with_context(self.context(operation, Some(answer)))
         .with_retry(retry, None)
         .with_platform_fault(true)
-        .with_delivery(if operation == Operation::Upload { Delivery::Unknown } else { Delivery::NotStored })
+        .with_delivery(match operation {
+            Operation::Upload | Operation::Delete => Delivery::Unknown,
+            _ => Delivery::NotStored,
+        })
     }
 
     fn transport_error(&self, operation: Operation, error: TransportError) -> Error {
@@ -208,7 +211,7 @@ impl FilesApi {
             TransportErrorKind::Broken => (ErrorKind::Unavailable, Retry::Yes, "try again"),
         };
         let delivery = match (operation, error.phase) {
-            (Operation::Upload, Phase::Sent | Phase::BodyLost) => Delivery::Unknown,
+            (Operation::Upload | Operation::Delete, Phase::Sent | Phase::BodyLost) => Delivery::Unknown,
             (Operation::Upload, Phase::PartlySent) if error.kind != TransportErrorKind::Local => Delivery::Doubtful,
             _ => Delivery::NotStored,
         };
@@ -232,6 +235,9 @@ impl FilesApi {
     async fn list_one(&self, purpose: Option<&str>, deadline: Instant) -> Result<Vec<FileObject>> {
         let mut files: Vec<FileObject> = Vec::new();
         loop {
+            if !files.is_empty() {
+                self.resilience.pace(Operation::List, deadline).await?;
+            }
             let mut request = Request::new(Method::GET, self.url("/files"));
             request.query.extend(purpose.map(|purpose| ("purpose", purpose.to_owned())));
             // Whether Moonshot honours paging is unknown, so nothing is sent until it says there is more.
@@ -270,6 +276,7 @@ impl FilesApi {
     }
 
     async fn lists(&self, id: &str, deadline: Instant) -> Result<bool> {
+        self.resilience.pace(Operation::List, deadline).await?;
         Ok(self.list(&ListQuery::default(), deadline).await?.iter().any(|file| file.id == id))
     }
 
@@ -304,7 +311,10 @@ impl Platform for FilesApi {
 
     async fn list(&self, query: &ListQuery, deadline: Instant) -> Result<Vec<FileObject>> {
         let mut files: Vec<FileObject> = Vec::new();
-        for purpose in self.listings(query) {
+        for (number, purpose) in self.listings(query).into_iter().enumerate() {
+            if number > 0 {
+                self.resilience.pace(Operation::List, deadline).await?;
+            }
             files.extend(self.list_one(purpose.as_deref(), deadline).await?);
         }
         if let Some(purpose) = &query.purpose {
@@ -326,19 +336,23 @@ impl Platform for FilesApi {
     async fn content(&self, id: &str, purpose: &Purpose, deadline: Instant) -> Result<RemoteContent> {
         let kind = self.profile.capabilities.rule(purpose.as_str()).map_or(ContentKind::Bytes, |rule| rule.content);
         let request = Request::new(Method::GET, self.file_url(id, "/content")?).header("accept", "*/*");
-        let response = self.send(Operation::Content, request, deadline).await?;
-        let is_json = response.header("content-type").is_some_and(|kind| kind.contains("json"));
-        let length = response.header("content-length").and_then(|length| length.parse::<u64>().ok());
-        let is_short = length.is_some_and(|length| length <= LOOKED_INTO);
-        if !(200..300).contains(&response.status()) || is_json && is_short {
+        let mut response = self.send(Operation::Content, request, deadline).await?;
+        if !(200..300).contains(&response.status()) {
             let answer = self.read(Operation::Content, response).await?;
-            return match answer.status < 300 && answer.json.as_ref().is_none_or(body_is_success) {
+            return Err(self.refused(Operation::Content, &answer));
+        }
+        let mut answer = Answer::begun(&response);
+        let failed = |error| self.transport_error(Operation::Content, error);
+        let (head, is_whole) = response.read_ahead(LOOKED_INTO).await.map_err(failed)?;
+        if is_whole {
+            answer.finish(head);
+            return match answer.is_content(kind) {
                 true => Ok(RemoteContent::whole(kind, answer.body)),
                 false => Err(self.refused(Operation::Content, &answer)),
             };
         }
         let (id, account) = (self.id().to_string(), self.account.to_string());
-        let stream = stream::try_unfold(response, move |mut response| {
+        let rest = stream::try_unfold(response, move |mut response| {
             let context = PlatformContext {
                 platform: id.clone(),
                 account: Some(account.clone()),
@@ -357,18 +371,14 @@ impl Platform for FilesApi {
                 Ok(piece.map(|piece| (piece, response)))
             }
         });
-        Ok(RemoteContent { kind, stream: stream.boxed() })
+        Ok(RemoteContent { kind, stream: stream::once(async { Ok(head) }).chain(rest).boxed() })
     }
 
     async fn delete(&self, id: &str, deadline: Instant) -> Result<Deleted> {
         let request = Request::new(Method::DELETE, self.file_url(id, "")?);
         match self.ask(Operation::Delete, request, deadline).await {
-            Ok(answer) => {
-                match answer.json.as_ref().and_then(|json| json.get("deleted")).and_then(|deleted| deleted.as_bool()) {
-                    Some(false) => Err(self.drifted(Operation::Delete, &answer)),
-                    _ => Ok(Deleted::Now),
-                }
-            }
+            Ok(answer) if says_deleted(&answer) => Ok(Deleted::Now),
+            Ok(answer) => Err(self.drifted(Operation::Delete, &answer)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Deleted::AlreadyGone),
             // Whether Zhipu says 404 or "parameter illegal" of a missing file is not documented: look.
             Err(error) if error.kind() == ErrorKind::InvalidRequest && !self.lists(id, deadline).await? => {
@@ -379,10 +389,16 @@ impl Platform for FilesApi {
     }
 }
 
-/// Whether a failed upload may be there all the same.
+/// `deleted: true`, or nothing at all as some compatible platforms have it (platform_api.md §2).
+fn says_deleted(answer: &Answer) -> bool {
+    let deleted = answer.json.as_ref().and_then(|json| json.get("deleted"));
+    answer.body.is_empty() || deleted.and_then(serde_json::Value::as_bool) == Some(true)
+}
+
+/// Whether a failed request may have taken effect all the same.
 fn delivery(operation: Operation, status: u16, meaning: Meaning) -> Delivery {
     match (operation, status) {
-        (Operation::Upload, 408 | 502 | 504) => Delivery::Unknown,
+        (Operation::Upload, 408 | 502 | 504) | (Operation::Delete, 408 | 500..) => Delivery::Unknown,
         (Operation::Upload, 500..) => Delivery::Doubtful,
         // A 200 that says in its body that the platform itself failed.
         (Operation::Upload, 200..300) if meaning.breaker => Delivery::Doubtful,
@@ -396,6 +412,7 @@ fn hint(kind: ErrorKind, platform: &PlatformId) -> String {
         ErrorKind::Unauthenticated => format!("check the key of {platform}, and that it belongs to this region"),
         ErrorKind::PermissionDenied => "ask for access in the platform's console".into(),
         ErrorKind::NotFound => "it was deleted, has expired or belongs to another account".into(),
+        ErrorKind::Unsupported => "check the base URL: it may lack a path, or this platform has no such verb".into(),
         ErrorKind::TooLarge => "split the file, or use a platform that takes it".into(),
         ErrorKind::QuotaExceeded => "delete files that are no longer needed, or wait for the window to reset".into(),
         ErrorKind::Billing => "recharge or renew the plan in the platform's console".into(),

@@ -32,6 +32,8 @@ pub fn zai() -> Result<Profile> {
         voice(rule("voice-clone-input", &[], ContentKind::Opaque)),
     ];
     let mut profile = profile("zai", "intl", "https://api.z.ai/api/paas/v4", purposes)?;
+    // Only what is documented is chosen for anyone; the rest has to be asked for.
+    profile.capabilities.defaults = vec![("*".into(), "agent".into())];
     profile.capabilities.max_file_bytes = Some(Fact::new(100 * MIB, INTL_PAGE, READ));
     profile.capabilities.max_files = Some(Fact::new(100, INTL_PAGE, READ));
     profile.capabilities.retention_days = Some(Fact::new(180, INTL_PAGE, READ));

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::convert::{Answer, to_py, value};
 use super::errors::raise;
 use super::pending::Pending;
+use super::runtime;
 use crate::clock::Timestamp;
 use crate::config::{Config, Sources};
 use crate::connect::{capabilities, connect};
@@ -45,16 +46,9 @@ fn platform_id(name: Option<&str>) -> Answered<Option<PlatformId>> {
     name.map(PlatformId::new).transpose()
 }
 
-/// Turns a bad argument into the error that awaiting the call gives, so that both faces raise at one place.
-fn pending<F>(work: Answered<F>) -> Pending
-where
-    F: Future<Output = Answered<Answer>> + Send + 'static,
-{
-    Pending::new(async move { work?.await })
-}
-
-fn source(path: Option<PathBuf>, data: Option<PyBackedBytes>) -> Source {
+fn source(path: Option<PathBuf>, data: Option<PyBackedBytes>, is_spool: bool) -> Source {
     match (path, data) {
+        (Some(path), _) if is_spool => Source::Spool(path),
         (Some(path), _) => Source::Path(path),
         (None, Some(data)) => Source::Bytes(Bytes::from_owner(data)),
         (None, None) => Source::Bytes(Bytes::new()),
@@ -62,6 +56,15 @@ fn source(path: Option<PathBuf>, data: Option<PyBackedBytes>) -> Source {
 }
 
 impl Client {
+    /// Turns a bad argument into the error that awaiting the call gives, so that both faces raise at one place.
+    fn pending<F>(&self, work: Answered<F>) -> Pending
+    where
+        F: Future<Output = Answered<Answer>> + Send + 'static,
+    {
+        let manager = self.manager.clone();
+        Pending::new(async move { manager.until_closed(work?).await })
+    }
+
     fn within(&self, seconds: Option<f64>) -> Answered<Duration> {
         let Some(seconds) = seconds else { return Ok(self.deadline) };
         Duration::try_from_secs_f64(seconds).ok().filter(|within| !within.is_zero()).ok_or_else(|| {
@@ -106,12 +109,13 @@ impl Client {
         to_py(py, &known.map_err(|error| raise(py, &error))?)
     }
 
-    #[pyo3(signature = (*, path, data, name, to, purpose, paranoid, timeout, transfers))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, purpose, paranoid, timeout, transfers))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn upload(
         &self,
         path: Option<PathBuf>,
         data: Option<PyBackedBytes>,
+        is_spool: bool,
         name: Option<String>,
         to: Vec<String>,
         purpose: Option<String>,
@@ -121,30 +125,38 @@ impl Client {
     ) -> Pending {
         let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
         let request = self.within(timeout).and_then(|deadline| {
-            Ok(UploadRequest { source: source(path, data), name, to: platform_ids(&to)?, purpose, paranoid, deadline })
+            Ok(UploadRequest {
+                source: source(path, data, is_spool),
+                name,
+                to: platform_ids(&to)?,
+                purpose,
+                paranoid,
+                deadline,
+            })
         });
-        pending(request.map(|request| async move { Answer::of(&manager.upload(request, &transfers).await?) }))
+        self.pending(request.map(|request| async move { Answer::of(&manager.upload(request, &transfers).await?) }))
     }
 
-    #[pyo3(signature = (*, path, data, name, to, purpose))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, purpose))]
     fn plan(
         &self,
         path: Option<PathBuf>,
         data: Option<PyBackedBytes>,
+        is_spool: bool,
         name: Option<String>,
         to: Vec<String>,
         purpose: Option<String>,
     ) -> Pending {
         let manager = self.manager.clone();
         let request = platform_ids(&to).map(|to| UploadRequest {
-            source: source(path, data),
+            source: source(path, data, is_spool),
             name,
             to,
             purpose,
             paranoid: false,
             deadline: self.deadline,
         });
-        pending(request.map(|request| async move { Answer::of(&manager.plan(&request).await?) }))
+        self.pending(request.map(|request| async move { Answer::of(&manager.plan(&request).await?) }))
     }
 
     #[pyo3(signature = (*, platform, name, created_after, after, limit))]
@@ -161,20 +173,20 @@ impl Client {
             let after = after.map(str::parse::<Digest>).transpose()?;
             Ok(FileFilter { platform, name, created_after: created_after.map(Timestamp), after, limit })
         });
-        pending(filter.map(|filter| async move { Answer::of(&manager.list(filter).await?) }))
+        self.pending(filter.map(|filter| async move { Answer::of(&manager.list(filter).await?) }))
     }
 
     fn list_remote(&self, platform: &str, timeout: Option<f64>) -> Pending {
         let manager = self.manager.clone();
         let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
-        pending(
+        self.pending(
             asked.map(|(platform, within)| async move { Answer::of(&manager.list_remote(&platform, within).await?) }),
         )
     }
 
     fn get(&self, reference: String) -> Pending {
         let manager = self.manager.clone();
-        Pending::new(async move { Answer::of(&manager.get(&reference).await?) })
+        self.pending(Ok(async move { Answer::of(&manager.get(&reference).await?) }))
     }
 
     #[pyo3(signature = (reference, *, platform, purpose, max_age, timeout, transfers))]
@@ -192,7 +204,7 @@ impl Client {
             let max_age = Duration::try_from_secs_f64(max_age.max(0.0)).unwrap_or(Duration::MAX);
             Ok(EnsureRequest { platform, purpose, max_age, deadline: self.within(timeout)? })
         });
-        pending(
+        self.pending(
             request.map(|request| async move { Answer::of(&manager.ensure(&reference, request, &transfers).await?) }),
         )
     }
@@ -200,7 +212,7 @@ impl Client {
     fn content(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
         let manager = self.manager.clone();
         let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
-        pending(asked.map(|(platform, within)| async move {
+        self.pending(asked.map(|(platform, within)| async move {
             let content = manager.content(&reference, platform.as_ref(), within).await?;
             let data = json!({"platform": content.platform, "kind": content.kind, "text": content.text});
             Ok(Answer::Content { data, bytes: content.bytes })
@@ -210,7 +222,7 @@ impl Client {
     fn text(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
         let manager = self.manager.clone();
         let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
-        pending(asked.map(|(platform, within)| async move {
+        self.pending(asked.map(|(platform, within)| async move {
             Ok(Answer::Data(Value::String(manager.text(&reference, platform.as_ref(), within).await?)))
         }))
     }
@@ -218,7 +230,7 @@ impl Client {
     fn download(&self, reference: String, to: PathBuf, platform: Option<&str>, timeout: Option<f64>) -> Pending {
         let manager = self.manager.clone();
         let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
-        pending(asked.map(|(platform, within)| async move {
+        self.pending(asked.map(|(platform, within)| async move {
             Answer::of(&manager.download(&reference, &to, platform.as_ref(), within).await?)
         }))
     }
@@ -226,18 +238,21 @@ impl Client {
     fn delete(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
         let manager = self.manager.clone();
         let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
-        pending(asked.map(|(platform, within)| async move {
+        self.pending(asked.map(|(platform, within)| async move {
             Answer::of(&manager.delete(&reference, platform.as_ref(), within).await?)
         }))
     }
 
     fn platforms(&self) -> Pending {
         let manager = self.manager.clone();
-        Pending::new(async move { Answer::of(&manager.platforms().await?) })
+        self.pending(Ok(async move { Answer::of(&manager.platforms().await?) }))
     }
 
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.manager.close());
+        // In a forked child there is nobody to ask.
+        if let Ok(runtime) = runtime::handle() {
+            py.detach(|| runtime.block_on(self.manager.close()));
+        }
     }
 }
 

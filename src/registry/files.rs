@@ -62,15 +62,14 @@ impl Registry {
         Ok(replica.filter(|replica| replica.is_live(now)))
     }
 
-    /// Remote ids of an account that the registry explains.
-    pub async fn bound_ids(&self, platform: &PlatformId, account: &AccountId) -> Result<HashSet<String>> {
-        let key = (platform.to_string(), account.to_string());
+    /// Remote ids of a platform that the registry explains, whatever name its account had at the time.
+    pub async fn bound_ids(&self, platform: &PlatformId) -> Result<HashSet<String>> {
+        let platform = platform.to_string();
         self.store
             .read(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT platform_file_id FROM platform_file_registry WHERE platform = ?1 AND account = ?2",
-                )?;
-                let ids = statement.query_map(params![key.0, key.1], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                let sql = "SELECT platform_file_id FROM platform_file_registry WHERE platform = ?1";
+                let mut statement = connection.prepare_cached(sql)?;
+                let ids = statement.query_map([platform], |row| row.get(0))?.collect::<Result<_, _>>()?;
                 Ok(ids)
             })
             .await
@@ -87,6 +86,51 @@ impl Registry {
                     )?
                     .query_row(params![key.0, key.1], |row| Ok(Usage { files: row.get(0)?, bytes: row.get(1)? }))?;
                 Ok(usage)
+            })
+            .await
+    }
+
+    /// Stops handing out a content's replicas that are about to be deleted, and gives them; those of an earlier
+    /// delete that was cut short are among them.
+    pub async fn begin_delete(
+        &self,
+        digest: &Digest,
+        platform: Option<&PlatformId>,
+        accounts: Vec<(PlatformId, AccountId)>,
+    ) -> Result<Vec<Replica>> {
+        let (hex, now) = (digest.hex(), self.now());
+        let wanted: Vec<_> = accounts.into_iter().filter(|(id, _)| platform.is_none_or(|p| p == id)).collect();
+        self.store
+            .write(move |connection| {
+                let mut doomed = Vec::new();
+                for (platform, account) in &wanted {
+                    connection
+                        .prepare_cached(
+                            "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?4
+                              WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND status = 'active'
+                                AND (expires_at IS NULL OR expires_at > ?4)",
+                        )?
+                        .execute(params![hex, platform.as_str(), account.as_str(), now.0])?;
+                    doomed.extend(rows::replicas_being_deleted(connection, &hex, platform, account)?);
+                }
+                Ok(doomed)
+            })
+            .await
+    }
+
+    /// The platform kept a replica that was to be deleted. Where another one has taken its place meanwhile, it stays
+    /// marked, and the next delete removes it.
+    pub async fn keep(&self, replica: &Replica) -> Result<()> {
+        let (platform, id, now) = (replica.platform.to_string(), replica.remote_id.clone(), self.now());
+        self.store
+            .write(move |connection| {
+                connection
+                    .prepare_cached(
+                        "UPDATE OR IGNORE platform_file_registry SET status = 'active', updated_at = ?3
+                          WHERE platform = ?1 AND platform_file_id = ?2 AND status = 'deleting'",
+                    )?
+                    .execute(params![platform, id, now.0])?;
+                Ok(())
             })
             .await
     }
@@ -145,7 +189,7 @@ fn resolve(connection: &Connection, reference: &str) -> Result<FileRecord> {
         [hex] => rows::find_record(connection, &rows::digest_of(hex)?)?.ok_or_else(|| unknown(reference)),
         [] => Err(unknown(reference)),
         several => Err(Error::new(ErrorKind::Conflict, format!("{reference:?} fits {} files", several.len()))
-            .with_hint("name the file by its digest; `list` shows them")),
+            .with_hint("name the file by its digest, which the list of files shows")),
     }
 }
 
@@ -167,8 +211,9 @@ fn strings(connection: &Connection, sql: &str, parameter: &str) -> Result<Vec<St
 }
 
 fn unknown(reference: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("no file {reference:?} is known"))
-        .with_hint("use a digest, at least six characters of one, a remote id or the exact name, as `list` shows them")
+    Error::new(ErrorKind::NotFound, format!("no file {reference:?} is known")).with_hint(
+        "use a digest, at least six characters of one, a remote id or the exact name, as the list of files shows them",
+    )
 }
 
 fn list(connection: &Connection, filter: &FileFilter, now: Timestamp) -> Result<Vec<FileRecord>> {
@@ -182,7 +227,7 @@ fn list(connection: &Connection, filter: &FileFilter, now: Timestamp) -> Result<
                                           AND p.platform = ?1 AND p.status = 'active'
                                           AND (p.expires_at IS NULL OR p.expires_at > ?6)))
             AND (?2 IS NULL OR EXISTS (SELECT 1 FROM file_uploads f WHERE f.file_hash = h.file_hash
-                                          AND instr(lower(f.filename), lower(?2)) > 0))
+                                          AND instr(folded(f.filename), folded(?2)) > 0))
             AND (?3 IS NULL OR h.created_at >= ?3)
             AND (?4 IS NULL OR (h.created_at, h.id) < (?4, ?5))
           ORDER BY h.created_at DESC, h.id DESC LIMIT ?7",

@@ -10,10 +10,13 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{Placement, Registry, new_id, rows};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ContentKind, Fingerprint, Replica, ReplicaStatus};
+use crate::model::{ContentKind, Replica, ReplicaStatus};
 
-/// How long a claim outlives a holder that died without a word. Renewed at a third of it.
+/// How long a claim outlives a holder that died without a word.
 pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How often a holder renews its lease.
+pub const RENEW_EVERY: Duration = Duration::from_secs(10);
 
 /// What a caller is about to do.
 #[derive(Clone, Debug)]
@@ -25,8 +28,6 @@ pub struct NewIntent {
     /// Bytes.
     pub size: u64,
     pub mime: String,
-    /// The local file, when its digest may be remembered.
-    pub source: Option<(Fingerprint, String)>,
 }
 
 /// The answer to "may I send this?".
@@ -36,8 +37,8 @@ pub enum Claim {
     AlreadyThere(Box<Replica>),
     /// Someone else is at it.
     Held,
-    /// Ours to do. With `Intent::is_takeover` an earlier holder may have sent it already.
-    Ours(Intent),
+    /// Ours to do. With `Intent::taken_from` an earlier holder may have sent it already.
+    Ours(Box<HeldIntent>),
 }
 
 /// A claim that we hold.
@@ -50,8 +51,51 @@ pub struct Intent {
     pub size: u64,
     /// When the first attempt of any holder began.
     pub first_sent_at: Timestamp,
-    pub last_sent_at: Timestamp,
-    pub is_takeover: bool,
+    /// Of an earlier holder: until when it may have been sending.
+    pub taken_from: Option<Timestamp>,
+}
+
+/// A claim in someone's hands; dropping it before it is closed gives it back.
+///
+/// The guard is made where the claim is written, so that a caller who is cancelled meanwhile holds nothing.
+#[derive(Debug)]
+pub struct HeldIntent {
+    intent: Intent,
+    registry: Registry,
+    is_closed: bool,
+    may_be_stored: bool,
+}
+
+impl HeldIntent {
+    fn new(registry: Registry, intent: Intent) -> Self {
+        HeldIntent { may_be_stored: intent.taken_from.is_some(), intent, registry, is_closed: false }
+    }
+
+    /// Notes that the bytes may have arrived: whoever comes next has to look for them first.
+    pub fn note_may_be_stored(&mut self) {
+        self.may_be_stored = true;
+    }
+
+    /// The claim was settled, or failed for good: there is nothing to give back.
+    pub fn done(&mut self) {
+        self.is_closed = true;
+    }
+}
+
+impl std::ops::Deref for HeldIntent {
+    type Target = Intent;
+
+    fn deref(&self) -> &Intent {
+        &self.intent
+    }
+}
+
+impl Drop for HeldIntent {
+    fn drop(&mut self) {
+        if !self.is_closed {
+            self.registry.abandon(&self.intent, self.may_be_stored);
+        }
+    }
 }
 
 /// What became of an intent: the replica that now exists.
@@ -71,15 +115,16 @@ impl Registry {
     /// Claims `intent.placement`, unless it is already there or claimed by someone alive.
     pub async fn intend(&self, intent: NewIntent) -> Result<Claim> {
         let (owner, now) = (self.owner.clone(), self.now());
+        let registry = self.clone();
         self.store
             .write(move |connection| {
-                remember_source(connection, &intent, now)?;
                 retire_expired(connection, &intent.placement, now)?;
                 if let Some(replica) = rows::active_replica(connection, &intent.placement)? {
                     name_content(connection, &intent, now)?;
                     return Ok(Claim::AlreadyThere(Box::new(replica)));
                 }
-                claim(connection, intent, &owner, now)
+                let claimed = claim(connection, intent, &owner, now)?;
+                Ok(claimed.map_or(Claim::Held, |intent| Claim::Ours(Box::new(HeldIntent::new(registry, intent)))))
             })
             .await
     }
@@ -88,10 +133,9 @@ impl Registry {
     ///
     /// # Errors
     /// `Conflict` when another holder took the intent over meanwhile.
-    pub async fn sending(&self, intent: &Intent) -> Result<Timestamp> {
-        let now = self.now();
-        self.update_held(intent, "last_sent_at = ?3, attempt = attempt + 1, lease_until = ?4", now).await?;
-        Ok(now)
+    pub async fn sending(&self, intent: &Intent) -> Result<()> {
+        let set = "last_sent_at = ?3, attempt = attempt + 1, updated_at = ?3, lease_until = ?4";
+        self.update_held(intent, set, self.now()).await
     }
 
     /// Keeps the claim for another [`LEASE`].
@@ -131,6 +175,34 @@ impl Registry {
             .await
     }
 
+    /// Whether another open intent sends, or sent, a file of the same name and size to the same place: without
+    /// tags nobody could tell their files apart.
+    pub async fn has_twin(&self, intent: &Intent) -> Result<bool> {
+        let intent = intent.clone();
+        self.store
+            .read(move |connection| {
+                let twins: u64 = connection
+                    .prepare_cached(
+                        "SELECT COUNT(*) FROM upload_intents
+                          WHERE platform = ?1 AND account = ?2 AND purpose = ?3 AND remote_name = ?4 AND file_size = ?5
+                            AND state = 'sending' AND id <> ?6",
+                    )?
+                    .query_row(
+                        params![
+                            intent.placement.platform.as_str(),
+                            intent.placement.account.as_str(),
+                            intent.placement.purpose.as_str(),
+                            intent.remote_name,
+                            intent.size,
+                            intent.id
+                        ],
+                        |row| row.get(0),
+                    )?;
+                Ok(twins > 0)
+            })
+            .await
+    }
+
     /// Closes the intent: nothing was stored, and anyone may try again.
     pub async fn fail(&self, intent: &Intent, error: &Error) -> Result<()> {
         let (intent, why, now) = (intent.clone(), error.message().to_owned(), self.now());
@@ -140,7 +212,7 @@ impl Registry {
     /// Lets go of the claim without waiting for the disk: for callers that were cancelled.
     ///
     /// With `may_be_stored` the next one to come reconciles; without, it starts afresh.
-    pub fn abandon(&self, intent: &Intent, may_be_stored: bool) {
+    fn abandon(&self, intent: &Intent, may_be_stored: bool) {
         let (intent, now) = (intent.clone(), self.now());
         self.store.write_soon(move |connection| match may_be_stored {
             false => close(connection, &intent, "failed", Some("cancelled"), now),
@@ -186,21 +258,29 @@ struct OpenIntent {
     lease_until: i64,
     remote_name: String,
     first_sent_at: i64,
-    last_sent_at: i64,
+    updated_at: i64,
 }
 
-fn claim(connection: &Connection, new: NewIntent, owner: &str, now: Timestamp) -> Result<Claim> {
+impl OpenIntent {
+    /// Until when its holder may have been sending: it let go then, or it died before renewing its lease again.
+    fn ended_at(&self) -> Timestamp {
+        Timestamp(self.updated_at).max(Timestamp(self.lease_until).minus(LEASE - RENEW_EVERY))
+    }
+}
+
+/// The intent that is now ours; `None` while someone alive has it.
+fn claim(connection: &Connection, new: NewIntent, owner: &str, now: Timestamp) -> Result<Option<Intent>> {
     match open_intent(connection, &new.placement)? {
-        Some(open) if open.lease_until > now.0 => Ok(Claim::Held),
-        Some(open) => take_over(connection, open, new, owner, now).map(Claim::Ours),
-        None => begin(connection, new, owner, now).map(Claim::Ours),
+        Some(open) if open.lease_until > now.0 => Ok(None),
+        Some(open) => take_over(connection, open, new, owner, now).map(Some),
+        None => begin(connection, new, owner, now).map(Some),
     }
 }
 
 fn open_intent(connection: &Connection, placement: &Placement) -> Result<Option<OpenIntent>> {
     let open = connection
         .prepare_cached(
-            "SELECT id, fence, lease_until, remote_name, first_sent_at, last_sent_at FROM upload_intents
+            "SELECT id, fence, lease_until, remote_name, first_sent_at, updated_at FROM upload_intents
               WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4 AND state = 'sending'",
         )?
         .query_row(
@@ -217,7 +297,7 @@ fn open_intent(connection: &Connection, placement: &Placement) -> Result<Option<
                     lease_until: row.get(2)?,
                     remote_name: row.get(3)?,
                     first_sent_at: row.get(4)?,
-                    last_sent_at: row.get(5)?,
+                    updated_at: row.get(5)?,
                 })
             },
         )
@@ -226,6 +306,7 @@ fn open_intent(connection: &Connection, placement: &Placement) -> Result<Option<
 }
 
 fn take_over(connection: &Connection, open: OpenIntent, new: NewIntent, owner: &str, now: Timestamp) -> Result<Intent> {
+    let ended_at = open.ended_at();
     connection
         .prepare_cached(
             "UPDATE upload_intents SET owner = ?2, fence = ?3, lease_until = ?4, updated_at = ?5 WHERE id = ?1",
@@ -238,8 +319,7 @@ fn take_over(connection: &Connection, open: OpenIntent, new: NewIntent, owner: &
         remote_name: open.remote_name,
         size: new.size,
         first_sent_at: Timestamp(open.first_sent_at),
-        last_sent_at: Timestamp(open.last_sent_at),
-        is_takeover: true,
+        taken_from: Some(ended_at),
     })
 }
 
@@ -270,8 +350,7 @@ fn begin(connection: &Connection, new: NewIntent, owner: &str, now: Timestamp) -
         remote_name: new.remote_name,
         size: new.size,
         first_sent_at: now,
-        last_sent_at: now,
-        is_takeover: false,
+        taken_from: None,
     })
 }
 
@@ -364,9 +443,4 @@ fn replica(placement: &Placement, settlement: Settlement, now: Timestamp) -> Rep
         expires_at: settlement.expires_at,
         origin: settlement.origin,
     }
-}
-
-fn remember_source(connection: &Connection, new: &NewIntent, now: Timestamp) -> Result<()> {
-    let Some((fingerprint, path)) = &new.source else { return Ok(()) };
-    super::sources::remember(connection, fingerprint, &new.placement.digest, &new.mime, path, now)
 }

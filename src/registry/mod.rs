@@ -17,7 +17,7 @@ use crate::model::{AccountId, Digest, PlatformId, Purpose};
 use crate::store::Store;
 
 pub use files::{FileFilter, Usage};
-pub use intents::{Claim, Intent, LEASE, NewIntent, Settlement};
+pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, RENEW_EVERY, Settlement};
 
 /// Where a content shall be: the unit of "exactly once".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

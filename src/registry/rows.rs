@@ -1,6 +1,6 @@
 //! Rows to records.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,12 +33,26 @@ pub(super) fn find_record(connection: &Connection, digest: &Digest) -> Result<Op
 }
 
 fn active_replicas(connection: &Connection, hex: &str) -> Result<Vec<Replica>> {
+    replicas(connection, "file_hash = ?1 AND status = 'active'", params![hex])
+}
+
+pub(super) fn replicas_being_deleted(
+    connection: &Connection,
+    hex: &str,
+    platform: &PlatformId,
+    account: &AccountId,
+) -> Result<Vec<Replica>> {
+    let wanted = "file_hash = ?1 AND platform = ?2 AND account = ?3 AND status = 'deleting'";
+    replicas(connection, wanted, params![hex, platform.as_str(), account.as_str()])
+}
+
+fn replicas(connection: &Connection, wanted: &str, key: &[&dyn ToSql]) -> Result<Vec<Replica>> {
     let sql = format!(
         "SELECT {REPLICA_COLUMNS} FROM platform_file_registry
-          WHERE file_hash = ?1 AND status = 'active' ORDER BY created_at, id"
+          WHERE {wanted} ORDER BY platform, account, purpose, created_at"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([hex])?;
+    let mut rows = statement.query(key)?;
     let mut replicas = Vec::new();
     while let Some(row) = rows.next()? {
         replicas.push(replica(row)?);
@@ -76,6 +90,7 @@ fn replica(row: &Row<'_>) -> Result<Replica> {
         remote_name: row.get(4)?,
         status: match status.as_str() {
             "active" => ReplicaStatus::Active,
+            "deleting" => ReplicaStatus::Deleting,
             "deleted" => ReplicaStatus::Deleted,
             _ => ReplicaStatus::Error,
         },

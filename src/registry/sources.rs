@@ -13,6 +13,16 @@ impl Registry {
         self.store.read_blocking(move |connection| recall(connection, &fingerprint))
     }
 
+    /// Notes what a local file holds, without waiting for the disk.
+    ///
+    /// The path is kept to find the bytes again. Whether the digest may be trusted later follows from how long the
+    /// file had been at rest at that moment.
+    pub fn remember_source(&self, fingerprint: Fingerprint, path: Option<String>, identity: &Identity) {
+        let (digest, mime, now) = (identity.digest, identity.mime.clone(), self.now());
+        self.store
+            .write_soon(move |connection| remember(connection, &fingerprint, &digest, &mime, path.as_deref(), now));
+    }
+
     /// Paths that held this content when last seen, newest first.
     pub async fn source_paths(&self, digest: &Digest) -> Result<Vec<String>> {
         let hex = digest.hex();
@@ -62,9 +72,9 @@ impl Registry {
 }
 
 fn recall(connection: &Connection, fingerprint: &Fingerprint) -> Result<Option<Identity>> {
-    let known: Option<(String, String)> = connection
+    let known: Option<(String, String, i64)> = connection
         .prepare_cached(
-            "SELECT file_hash, mime_type FROM known_sources
+            "SELECT file_hash, mime_type, seen_at FROM known_sources
               WHERE device = ?1 AND inode = ?2 AND file_size = ?3 AND mtime_ns = ?4 AND ctime_ns = ?5",
         )?
         .query_row(
@@ -75,18 +85,21 @@ fn recall(connection: &Connection, fingerprint: &Fingerprint) -> Result<Option<I
                 fingerprint.mtime_ns,
                 fingerprint.ctime_ns
             ],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()?;
-    known.map(|(hex, mime)| Ok(Identity { digest: rows::digest_of(&hex)?, size: fingerprint.size, mime })).transpose()
+    let trusted = known.filter(|(_, _, seen_at)| fingerprint.is_settled(Timestamp(*seen_at)));
+    trusted
+        .map(|(hex, mime, _)| Ok(Identity { digest: rows::digest_of(&hex)?, size: fingerprint.size, mime }))
+        .transpose()
 }
 
-pub(super) fn remember(
+fn remember(
     connection: &Connection,
     fingerprint: &Fingerprint,
     digest: &Digest,
     mime: &str,
-    path: &str,
+    path: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
     connection

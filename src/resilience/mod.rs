@@ -91,24 +91,45 @@ impl Resilience {
     /// `RateLimited` at once when no turn can come before the deadline; `TimedOut` when too many requests are in
     /// flight until then.
     pub async fn admit(&self, operation: Operation, deadline: Instant) -> Result<Permit> {
+        if Instant::now() >= deadline {
+            return Err(self.still_queued());
+        }
         let in_flight = self.in_flight.clone();
         let permit = match timeout_at(deadline, in_flight.acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             _ => return Err(self.still_queued()),
         };
-        let mut turn = self.requests.reserve(deadline).map_err(|wait| self.too_fast(wait))?;
-        if operation == Operation::Upload {
-            turn = turn.max(self.uploads.reserve(deadline).map_err(|wait| self.too_fast(wait))?);
-        }
+        self.pace(operation, deadline).await?;
+        Ok(Permit(permit))
+    }
+
+    /// Waits for the turn of a further request of an operation that was admitted already.
+    ///
+    /// # Errors
+    /// `RateLimited` at once when no turn can come before the deadline.
+    pub async fn pace(&self, operation: Operation, deadline: Instant) -> Result<()> {
+        let turn = self.turn(operation, deadline).map_err(|wait| self.too_fast(wait))?;
         if turn > Instant::now() {
             tracing::info!(platform = %self.label, wait = ?(turn - Instant::now()), "waiting for the account's pace");
             sleep_until(turn).await;
         }
-        Ok(Permit(permit))
+        Ok(())
     }
 
-    /// A platform that says "slow down" says it to all requests of the account.
+    /// The moment at which the request may go, or how long until it could; both limits are asked before either is
+    /// charged.
+    fn turn(&self, operation: Operation, deadline: Instant) -> Result<Instant, std::time::Duration> {
+        let uploads = (operation == Operation::Upload).then_some(&self.uploads);
+        let earliest = uploads.map_or(Ok(Instant::now()), |uploads| uploads.next(deadline))?;
+        let turn = self.requests.reserve(earliest, deadline)?;
+        uploads.map_or(Ok(turn), |uploads| uploads.reserve(turn, deadline))
+    }
+
+    /// A platform that says "slow down" says it to all requests of the account. (Our own refusals have no context.)
     fn heed(&self, error: &Error) {
+        if error.context().is_none() {
+            return;
+        }
         if let (ErrorKind::RateLimited, Some(wait)) = (error.kind(), error.retry_after()) {
             self.requests.pause_until(Instant::now() + wait);
         }

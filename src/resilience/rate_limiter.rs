@@ -46,21 +46,11 @@ impl RateLimiter {
         RateLimiter { rate: rate.filter(|rate| rate.requests > 0), state: Mutex::default() }
     }
 
-    /// The moment at which one request may go, or how long until one could when that is past the deadline
-    /// (nothing is reserved then).
-    pub fn reserve(&self, deadline: Instant) -> Result<Instant, Duration> {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let now = Instant::now();
-        let mut turn = state.paused_until.map_or(now, |until| until.max(now));
-        if let Some(rate) = self.rate {
-            let full = state.turns.len() >= rate.requests as usize;
-            if let Some(oldest) = state.turns.front().filter(|_| full) {
-                turn = turn.max(*oldest + rate.guarded_window());
-            }
-        }
-        if turn > deadline {
-            return Err(turn - now);
-        }
+    /// The moment at which one request may go, not before `earliest`; or how long until one could when that is past
+    /// the deadline (nothing is reserved then).
+    pub fn reserve(&self, earliest: Instant, deadline: Instant) -> Result<Instant, Duration> {
+        let mut state = self.state();
+        let turn = self.turn(&state, earliest, deadline)?;
         if let Some(rate) = self.rate {
             state.turns.push_back(turn);
             while state.turns.len() > rate.requests as usize {
@@ -70,9 +60,30 @@ impl RateLimiter {
         Ok(turn)
     }
 
+    /// As [`reserve`](Self::reserve), from now on, and reserving nothing.
+    pub fn next(&self, deadline: Instant) -> Result<Instant, Duration> {
+        self.turn(&self.state(), Instant::now(), deadline)
+    }
+
+    fn turn(&self, state: &State, earliest: Instant, deadline: Instant) -> Result<Instant, Duration> {
+        let now = Instant::now();
+        let mut turn = state.paused_until.map_or(earliest, |until| until.max(earliest)).max(now);
+        if let Some(rate) = self.rate {
+            let full = state.turns.len() >= rate.requests as usize;
+            if let Some(oldest) = state.turns.front().filter(|_| full) {
+                turn = turn.max(*oldest + rate.guarded_window());
+            }
+        }
+        if turn > deadline { Err(turn - now) } else { Ok(turn) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Holds everyone up until `until`, if that is later than any earlier pause.
     pub fn pause_until(&self, until: Instant) {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = self.state();
         state.paused_until = Some(state.paused_until.map_or(until, |earlier| earlier.max(until)));
     }
 }
@@ -91,7 +102,7 @@ mod tests {
     async fn a_full_window_waits_for_its_oldest_request() {
         let limiter = RateLimiter::new(Some(Rate::per_minute(3)));
         let start = Instant::now();
-        let turns: Vec<_> = (0..4).map(|_| limiter.reserve(far()).unwrap() - start).collect();
+        let turns: Vec<_> = (0..4).map(|_| limiter.reserve(Instant::now(), far()).unwrap() - start).collect();
         assert_eq!(turns[..3], [Duration::ZERO; 3]);
         assert_eq!(turns[3], Duration::from_millis(60_500));
     }
@@ -99,10 +110,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_hope_before_the_deadline_is_said_at_once_and_reserves_nothing() {
         let limiter = RateLimiter::new(Some(Rate::per_minute(1)));
-        limiter.reserve(far()).unwrap();
+        limiter.reserve(Instant::now(), far()).unwrap();
         let soon = Instant::now() + Duration::from_secs(5);
-        assert_eq!(limiter.reserve(soon), Err(Duration::from_millis(60_500)));
-        assert_eq!(limiter.reserve(far()).unwrap() - Instant::now(), Duration::from_millis(60_500));
+        assert_eq!(limiter.reserve(Instant::now(), soon), Err(Duration::from_millis(60_500)));
+        assert_eq!(limiter.reserve(Instant::now(), far()).unwrap() - Instant::now(), Duration::from_millis(60_500));
     }
 
     #[tokio::test(start_paused = true)]
@@ -110,7 +121,16 @@ mod tests {
         let limiter = RateLimiter::new(None);
         let until = Instant::now() + Duration::from_secs(19);
         limiter.pause_until(until);
-        assert_eq!(limiter.reserve(far()), Ok(until));
+        assert_eq!(limiter.reserve(Instant::now(), far()), Ok(until));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_may_be_asked_for_from_a_later_moment_on() {
+        let limiter = RateLimiter::new(Some(Rate::per_minute(1)));
+        let later = Instant::now() + Duration::from_secs(7);
+        assert_eq!(limiter.reserve(later, far()), Ok(later));
+        assert_eq!(limiter.next(far()), Ok(later + Duration::from_millis(60_500)));
+        assert_eq!(limiter.next(far()), Ok(later + Duration::from_millis(60_500)), "asking reserves nothing");
     }
 
     proptest! {
@@ -126,7 +146,7 @@ mod tests {
                     tokio::time::advance(Duration::from_millis(gap)).await;
                     let earliest = turns.len().checked_sub(limit as usize)
                         .map_or(Instant::now(), |nth| (turns[nth] + rate.guarded_window()).max(Instant::now()));
-                    let turn = limiter.reserve(far()).unwrap();
+                    let turn = limiter.reserve(Instant::now(), far()).unwrap();
                     assert_eq!(turn, earliest);
                     turns.push(turn);
                 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
@@ -239,7 +240,16 @@ fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
     }
     // FULL: an acknowledged upload survives a power cut, so it is never sent again.
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")?;
+    prepare(connection)
+}
+
+/// What every connection has: SQLite's own `lower` knows ASCII only.
+fn prepare(connection: Connection) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(64);
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("folded", 1, flags, |context| {
+        Ok(context.get::<Option<String>>(0)?.map(|text| text.to_lowercase()))
+    })?;
     Ok(connection)
 }
 
@@ -248,8 +258,7 @@ fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA foreign_keys = ON;")?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
+    prepare(connection)
 }
 
 fn write_jobs(mut connection: Connection, queue: &mpsc::Receiver<Job>) {

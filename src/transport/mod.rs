@@ -145,13 +145,14 @@ impl HttpClient {
     /// [`TransportError`], whose [`Phase`] says how far the request got.
     pub async fn send(&self, request: Request, deadline: Instant) -> Result<Response, TransportError> {
         let length = request.body.as_ref().map_or(0, Multipart::content_length);
-        let deadline = deadline.min(Instant::now() + self.timeouts.total_for(length));
+        let answer_by = deadline.min(Instant::now() + self.timeouts.total_for(length));
         let sent = Sent::new(length);
         let sending = self.build(request, &sent).send();
         let answer = tokio::select! {
             answer = sending => answer.map_err(|error| sent.failed(error)),
-            timeout = sent.watch(&self.timeouts, deadline) => Err(timeout),
+            timeout = sent.watch(&self.timeouts, answer_by) => Err(timeout),
         }?;
+        // Its body may be of any size: it has as long as the caller has, while it keeps moving.
         Ok(Response::new(answer, self.timeouts.stall, deadline))
     }
 
@@ -225,13 +226,14 @@ impl Sent {
     ///
     /// One timer per request looks at a counter, instead of one per piece.
     async fn watch(&self, timeouts: &Timeouts, deadline: Instant) -> TransportError {
+        let glance = timeouts.stall.min(timeouts.answer) / 2;
         let (mut seen, mut since) = (self.bytes.load(Ordering::Relaxed), Instant::now());
         loop {
             let patience =
                 if self.phase() == Phase::Sent { timeouts.answer } else { timeouts.stall.max(timeouts.connect) };
             let give_up = since + patience;
             // Moving bytes are looked at again well before the patience could end unnoticed.
-            sleep_until(give_up.min(deadline).min(Instant::now() + timeouts.stall / 2)).await;
+            sleep_until(give_up.min(deadline).min(Instant::now() + glance)).await;
             let now = self.bytes.load(Ordering::Relaxed);
             if now != seen {
                 (seen, since) = (now, Instant::now());

@@ -51,6 +51,18 @@ impl Response {
         }
     }
 
+    /// The beginning of the body, and whether that is all of it: at least `limit` bytes otherwise.
+    pub async fn read_ahead(&mut self, limit: usize) -> Result<(Bytes, bool), TransportError> {
+        let mut head = BytesMut::new();
+        while head.len() < limit {
+            match self.next_piece().await? {
+                Some(piece) => head.extend_from_slice(&piece),
+                None => return Ok((head.freeze(), true)),
+            }
+        }
+        Ok((head.freeze(), false))
+    }
+
     /// The whole body; more than `limit` bytes are cut off (they are nobody's answer to a question of ours).
     pub async fn read(mut self, limit: usize) -> Result<Bytes, TransportError> {
         // Asked now: later it is what is left, not what there was.

@@ -152,7 +152,7 @@ async fn every_body_shape_is_read() {
             ("3 flat, code as number", shape(3), InvalidRequest, Retry::Never, false),
             ("4 200, unknown route", shape(4), Unsupported, Retry::Never, false),
             ("5 200, success false", shape(5), Unauthenticated, Retry::Never, false),
-            ("6 Spring", shape(6), NotFound, Retry::Never, false),
+            ("6 Spring", shape(6), Unsupported, Retry::Never, false),
             ("7 200, knowledge base", shape(7), ContractDrift, Retry::Never, true),
             ("8 200, parser", shape(8), ContractDrift, Retry::Never, true),
             ("9 code in brackets", shape(9), QuotaExceeded, Retry::Never, false),

@@ -3,7 +3,9 @@
 
 mod config;
 mod error_tables;
+mod interrupted;
 mod platform;
+mod registry;
 mod simulator;
 mod store;
 mod upload;

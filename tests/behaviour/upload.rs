@@ -316,7 +316,7 @@ async fn a_download_appears_whole_or_not_at_all() {
     let manager = world.manager(memory());
     let bytes = "{\"line\": 1}\n".repeat(50_000);
     upload(&manager, request(bytes.clone(), "b.jsonl", &["moonshot"])).await.unwrap();
-    world.fault("moonshot", "content", json!({"next": 1}), json!({"kind": "truncated_body", "keep": 1000}));
+    world.fault("moonshot", "content", json!({"next": 1}), json!({"kind": "truncated_body", "keep": 100_000}));
     let broken = manager.download("b.jsonl", directory.path(), None, DEADLINE).await.unwrap_err();
     assert_eq!(broken.kind(), ErrorKind::Unavailable);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left of it");

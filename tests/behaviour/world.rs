@@ -10,7 +10,7 @@ use exai_files::credentials::ApiKey;
 use exai_files::error::Result;
 use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
 use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
-use exai_files::platform::{FilesApi, Platform, Profile, moonshot, zai, zhipu};
+use exai_files::platform::{FilesApi, Profile, moonshot, zai, zhipu};
 use exai_files::registry::Registry;
 use exai_files::resilience::{Limits, Resilience, RetryPolicy};
 use exai_files::simulator::{Options, Simulator};
@@ -21,6 +21,8 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The profiles of the simulator, as (our name, its name).
 pub const PLATFORMS: [(&str, &str); 3] = [("moonshot", "moonshot"), ("zai", "zai"), ("zhipu", "zhipu_cn")];
+
+const LIMITS: Limits = Limits { requests: None, uploads: None, concurrency: 32 };
 
 pub struct World {
     pub simulator: Simulator,
@@ -58,8 +60,12 @@ impl World {
         self.admin("GET", &format!("/files?platform={platform}"), Value::Null).as_array().unwrap().clone()
     }
 
-    /// An account of one platform, by our name for it.
+    /// A client of one platform, by our name for it.
     pub fn api(&self, name: &str, timeouts: Timeouts) -> FilesApi {
+        self.api_of("default", name, timeouts, Arc::new(Resilience::new(name, RetryPolicy::default(), &LIMITS)))
+    }
+
+    fn api_of(&self, account: &str, name: &str, timeouts: Timeouts, resilience: Arc<Resilience>) -> FilesApi {
         let urls = self.simulator.urls();
         let (mut profile, base_url, key): (Profile, _, _) = match name {
             "moonshot" => (moonshot("intl").unwrap(), &urls.moonshot, "sk-simulator"),
@@ -69,7 +75,7 @@ impl World {
         profile.capabilities.base_url.clone_from(base_url);
         let http = HttpClient::new(&HttpOptions { timeouts, ..HttpOptions::default() }).unwrap();
         let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
-        FilesApi::new(profile, AccountId::default(), http, key, Arc::new(SystemClock))
+        FilesApi::new(profile, AccountId::new(account), http, key, Arc::new(SystemClock), resilience)
     }
 
     pub fn manager(&self, registry: &Path) -> Manager {
@@ -77,14 +83,35 @@ impl World {
     }
 
     pub fn manager_with(&self, registry: &Path, options: ManagerOptions, timeouts: Timeouts) -> Manager {
+        self.build("default", registry, options, timeouts, &LIMITS)
+    }
+
+    /// As another account, by its name; the simulator gives it the same files.
+    pub fn manager_of(&self, account: &str, registry: &Path) -> Manager {
+        self.build(account, registry, ManagerOptions::default(), Timeouts::default(), &LIMITS)
+    }
+
+    /// One request at a time on each platform.
+    pub fn narrow_manager(&self, registry: &Path) -> Manager {
+        let narrow = Limits { concurrency: 1, ..LIMITS };
+        self.build("default", registry, ManagerOptions::default(), Timeouts::default(), &narrow)
+    }
+
+    fn build(
+        &self,
+        account: &str,
+        registry: &Path,
+        options: ManagerOptions,
+        timeouts: Timeouts,
+        limits: &Limits,
+    ) -> Manager {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let retry = RetryPolicy { base: Duration::from_millis(5), ..RetryPolicy::default() };
-        let limits = Limits { requests: None, uploads: None, concurrency: 32 };
         let connections = PLATFORMS.map(|(name, _)| {
-            let api = self.api(name, timeouts.clone());
+            let resilience = Arc::new(Resilience::new(name, retry, limits));
             Connection {
-                resilience: Resilience::new(api.id().as_str(), retry, &limits),
-                platform: Arc::new(api),
+                platform: Arc::new(self.api_of(account, name, timeouts.clone(), resilience.clone())),
+                resilience,
                 purpose: None,
                 // The simulator shows a file at once, so a lost upload need not be waited for.
                 commit_horizon: Duration::from_millis(60),

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from exai_files import progress
 from exai_files.cli import output
 from exai_files.cli.group import Session, cli
-from exai_files.errors import Error, InvalidRequestError
-from exai_files.records import FileRecord, Transfer
+from exai_files.errors import Error, InvalidRequestError, NotFoundError
+from exai_files.records import FileRecord, Transfer, UploadPlan
+
+if TYPE_CHECKING:
+    from exai_files.client import Client
+    from exai_files.simulator import Simulator
+
+T = TypeVar("T")
 
 as_json = click.option("--json", "as_json", is_flag=True, help='One JSON object per line, with "schema".')
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
@@ -53,63 +60,100 @@ def upload(
 
     ✓ sent, = already there, ↺ found after a lost reply.
     """
-    if name is not None and len(files) > 1:
-        raise click.UsageError("--name goes with one file")
-    options: dict[str, Any] = {"to": list(to), "purpose": purpose, "name": name}
+    if name is not None and len(files) > 1 and "-" not in files:
+        raise click.UsageError('--name goes with one file, or with "-"')
+    names = {file: name if file == "-" or len(files) == 1 else None for file in files}
+    options: dict[str, Any] = {"to": list(to), "purpose": purpose}
     if dry_run:
-        return _plan(session, files, options, as_json)
+        return _plan(session, names, options, as_json)
     import asyncio  # half of the start-up, and only needed here
 
     options |= {"paranoid": paranoid, "timeout": timeout}
-    return asyncio.run(_upload(session, files, options, concurrency, as_json))
+    return asyncio.run(_upload(session, names, options, concurrency, as_json))
 
 
 def _source(file: str) -> str | IO[bytes]:
-    return sys.stdin.buffer if file == "-" else file
+    if file != "-":
+        return file
+    if sys.stdin is None:
+        raise InvalidRequestError("standard input is closed", hint="name a file")
+    # Without Python's buffer, whose lock a reading thread would hold when Ctrl-C ends the process.
+    return os.fdopen(0, "rb", buffering=0, closefd=False)
 
 
-def _plan(session: Session, files: tuple[str, ...], options: dict[str, Any], as_json: bool) -> int:
+def _plan(session: Session, names: dict[str, str | None], options: dict[str, Any], as_json: bool) -> int:
+    def plan(client: Client, file: str) -> UploadPlan:
+        return client.plan(_source(file), name=names[file], **options)
+
     with session.client() as client:
-        for file in files:
-            plan = client.plan(_source(file), **options)
+        return _each(list(names), lambda file: plan(client, file), _print_plan, as_json)
+
+
+def _print_plan(plan: UploadPlan) -> None:
+    for target in plan.targets:
+        what = "is there already" if target.is_there else f"would be sent as {target.remote_name!r}"
+        name = output.printable(plan.name)
+        click.echo(f"{name}  {output.size(plan.size)}  {target.platform} ({target.purpose}): {what}")
+
+
+def _each(files: Sequence[str], work: Callable[[str], T], show: Callable[[T], None], as_json: bool) -> int:
+    """Goes on after a failure; the exit code says whether there were any."""
+    outcomes: list[object] = []
+    for file in files:
+        try:
+            outcome = work(file)
+        except Error as error:
+            outcomes.append(error)
+            _print_failure(error, file, as_json)
+        else:
+            outcomes.append(outcome)
             if as_json:
-                output.print_json(plan)
-                continue
-            for target in plan.targets:
-                what = "is there already" if target.is_there else f"would be sent as {target.remote_name!r}"
-                click.echo(f"{plan.name}  {output.size(plan.size)}  {target.platform} ({target.purpose}): {what}")
-    return 0
+                output.print_json(outcome)
+            else:
+                show(outcome)
+    return output.exit_code_of(outcomes)
+
+
+def _print_failure(error: Error, file: str, as_json: bool) -> None:
+    output.complain(error)
+    if as_json:
+        output.print_json(output.as_fields(error, file))
 
 
 async def _upload(
-    session: Session, files: tuple[str, ...], options: dict[str, Any], concurrency: int, as_json: bool
+    session: Session, names: dict[str, str | None], options: dict[str, Any], concurrency: int, as_json: bool
 ) -> int:
     import asyncio
 
     room = asyncio.Semaphore(concurrency)
-    async with session.async_client() as client:
-        with _progress(session) as show:
+    outcomes: dict[str, FileRecord | Error] = {}
+    try:
+        async with session.async_client() as client:
+            with _progress(session) as show:
 
-            async def one(file: str) -> FileRecord | Error:
-                async with room:
-                    try:
-                        return await client.upload(_source(file), progress=show, **options)
-                    except Error as error:
-                        return error
+                async def one(file: str) -> None:
+                    async with room:
+                        try:
+                            outcomes[file] = await client.upload(
+                                _source(file), name=names[file], progress=show, **options
+                            )
+                        except Error as error:
+                            outcomes[file] = error
 
-            outcomes = await asyncio.gather(*map(one, files))
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Error)]
-    for outcome in outcomes:
-        if isinstance(outcome, Error):
-            output.complain(outcome)
-        elif as_json:
-            output.print_json(outcome)
-        else:
-            output.print_uploaded(outcome)
-    if not failures:
-        return 0
-    codes = {output.exit_code(failure) for failure in failures}
-    return codes.pop() if len(failures) == len(outcomes) and len(codes) == 1 else 3
+                await asyncio.gather(*map(one, names))
+    finally:  # after Ctrl-C, too: what is done is done
+        for file in filter(outcomes.__contains__, names):
+            _print_uploaded(outcomes[file], file, as_json)
+    return output.exit_code_of(list(outcomes.values()))
+
+
+def _print_uploaded(outcome: FileRecord | Error, file: str, as_json: bool) -> None:
+    if isinstance(outcome, Error):
+        _print_failure(outcome, file, as_json)
+    elif as_json:
+        output.print_json(outcome)
+    else:
+        output.print_uploaded(outcome)
 
 
 @contextlib.contextmanager
@@ -182,7 +226,7 @@ def stat(session: Session, file: str, as_json: bool) -> None:
     if as_json:
         output.print_json(record)
         return
-    click.echo(f"{record.name}  {output.size(record.size)} ({record.size} bytes)  {record.mime}")
+    click.echo(f"{output.printable(record.name)}  {output.size(record.size)} ({record.size} bytes)  {record.mime}")
     click.echo(record.digest)
     rows = [
         (
@@ -222,6 +266,8 @@ def text(session: Session, file: str, platform: str | None, timeout: float | Non
 @click.pass_obj
 def download(session: Session, file: str, to: str, platform: str | None, timeout: float | None, as_json: bool) -> None:
     """Write what a platform gives back to TO: a file, a directory, or "-" for standard output."""
+    if to == "-" and as_json:
+        raise click.UsageError('--json goes with a file, not with "-"')
     with session.client() as client:
         if to == "-":
             content = client.content(file, platform=platform, timeout=timeout)
@@ -263,36 +309,41 @@ def rm(
 ) -> int:
     """Take files off one platform, or off all. Local files are not touched."""
     with session.client() as client:
-        records = [client.get(file) for file in files]
-        if dry_run or not yes:
-            for record in records:
-                for replica in _doomed(record, platform):
-                    click.echo(
-                        f"{record.name}: {replica.platform} {replica.remote_id} would be deleted", err=not dry_run
-                    )
+        if platform is not None:
+            client.capabilities(platform)  # raises for a name that nobody knows
         if dry_run:
-            return 0
+            return _each(files, lambda file: _doomed(client.get(file), platform), _print_doomed, as_json)
         if not yes:
+            for file in files:
+                with contextlib.suppress(NotFoundError):  # said when its turn comes
+                    _print_doomed(_doomed(client.get(file), platform), err=True)
             _confirm()
-        for record in records:
-            left = client.delete(record, platform=platform, timeout=timeout)
-            if as_json:
-                output.print_json(left)
-            else:
-                places = ", ".join(replica.platform for replica in left.replicas)
-                click.echo(f"{record.name}: deleted" + (f"; still on {places}" if places else ""))
-    return 0
+        return _each(files, lambda file: client.delete(file, platform=platform, timeout=timeout), _print_left, as_json)
 
 
-def _doomed(record: FileRecord, platform: str | None) -> list[Any]:
-    if platform is None:
-        return list(record.replicas)
-    replica = record.on(platform)
-    return [] if replica is None else [replica]
+def _doomed(record: FileRecord, platform: str | None) -> FileRecord:
+    """The record with only those copies that `rm` would delete."""
+    there = record.on(platform) if platform else None
+    replicas = tuple(r for r in record.replicas if platform is None or (there and r.platform == there.platform))
+    if not replicas:
+        place = platform or "any platform"
+        raise NotFoundError(f"{record.name!r} is not on {place}", hint="`exai-files stat` shows where it is")
+    return dataclasses.replace(record, replicas=replicas)
+
+
+def _print_doomed(record: FileRecord, *, err: bool = False) -> None:
+    name = output.printable(record.name)
+    for replica in record.replicas:
+        click.echo(f"{name}: {replica.platform} {replica.remote_id} would be deleted", err=err)
+
+
+def _print_left(record: FileRecord) -> None:
+    places = ", ".join(replica.platform for replica in record.replicas)
+    click.echo(f"{output.printable(record.name)}: deleted" + (f"; still on {places}" if places else ""))
 
 
 def _confirm() -> None:
-    if not sys.stdin.isatty():
+    if not sys.stdin or not sys.stdin.isatty():
         raise click.UsageError("rm deletes from platforms: add --yes")
     click.confirm("Delete?", abort=True, err=True)
 
@@ -416,7 +467,13 @@ def sim() -> None:
 
 @sim.command("serve")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1. Default: any free one.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Ids and random faults follow from it.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    help="Ids and random faults follow from it.",
+)
 @click.option("--now", metavar="RFC3339", help="Start the clock there, e.g. 2026-11-23T10:00:00Z.")
 def sim_serve(port: int, seed: int, now: str | None) -> None:
     """Serve Moonshot, Z.ai and Zhipu until interrupted.
@@ -435,17 +492,19 @@ def sim_serve(port: int, seed: int, now: str | None) -> None:
         raise InvalidRequestError(
             f"the simulator cannot start: {error}", hint="choose another --port or --now"
         ) from None
-    with simulator:
-        urls = simulator.urls
-        click.echo(json.dumps(urls))
-        sys.stdout.flush()
-        click.echo("# to use it from another shell:", err=True)
-        for variable, profile in (("MOONSHOT", "moonshot"), ("ZAI", "zai"), ("ZHIPUAI", "zhipu_cn")):
-            platform = getattr(simulator, profile)
-            click.echo(
-                f"export {variable}_BASE_URL={platform.base_url} {variable}_API_KEY={platform.api_key}", err=True
-            )
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                signal.pause()
+    # Raised here, not passed on as SIGINT: a shell's background jobs ignore that one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with simulator, contextlib.suppress(KeyboardInterrupt):
+        announce(simulator)
+        while True:
+            signal.pause()
+
+
+def announce(simulator: Simulator) -> None:
+    """Says where the simulator is: to programs on standard output, to people on standard error."""
+    click.echo(json.dumps(simulator.urls))
+    sys.stdout.flush()
+    click.echo("# to use it from another shell:", err=True)
+    for variable, profile in (("MOONSHOT", "moonshot"), ("ZAI", "zai"), ("ZHIPUAI", "zhipu_cn")):
+        platform = getattr(simulator, profile)
+        click.echo(f"export {variable}_BASE_URL={platform.base_url} {variable}_API_KEY={platform.api_key}", err=True)

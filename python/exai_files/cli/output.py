@@ -45,13 +45,42 @@ def exit_code(error: BaseException) -> int:
     return next((code for cls, code in EXIT_CODES.items() if isinstance(error, cls)), 1)
 
 
+def exit_code_of(outcomes: Sequence[object]) -> int:
+    """For several files: the failures' own code when nothing succeeded, 3 when something did."""
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if not failures:
+        return 0
+    is_partial = len(failures) < len(outcomes) or any(isinstance(f, errors.PartialUploadError) for f in failures)
+    return 3 if is_partial else exit_code(failures[0])
+
+
 def complain(error: errors.Error) -> None:
     """One sentence to stderr."""
     where = f"{error.platform}: " if error.platform and error.platform not in error.message else ""
-    click.echo(f"exai-files: {where}{error}", err=True)
+    click.echo(f"exai-files: {where}{printable(str(error))}", err=True)
     if isinstance(error, errors.PartialUploadError):
         for platform, failure in error.failures.items():
-            click.echo(f"  {platform}: {failure}", err=True)
+            click.echo(f"  {platform}: {printable(str(failure))}", err=True)
+
+
+def as_fields(error: errors.Error, file: str) -> dict[str, object]:
+    """A failure as a `--json` object has it."""
+    return {
+        "file": file,
+        "error": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "platform": error.platform,
+        "retry_after": error.retry_after,
+        "record": getattr(error, "record", None),
+    }
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelt out: names come from other people."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def plain(value: object) -> object:
@@ -73,7 +102,8 @@ def print_json(value: object) -> None:
     """One object, one line."""
     data = plain(value)
     fields = data if isinstance(data, dict) else {"value": data}
-    click.echo(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=False))
+    is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=not is_unicode))
 
 
 def size(count: int) -> str:
@@ -95,7 +125,9 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
     """Columns padded to their widest cell; wide (Chinese) characters count for two."""
     if not rows:
         return
-    cells = [header, *rows] if sys.stdout.isatty() else list(rows)
+    cells = [[printable(cell).replace("\n", "\\n") for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        cells.insert(0, list(header))
     widths = [max(_width(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
         padded = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
@@ -116,4 +148,4 @@ def place(replica: Replica) -> str:
 
 def print_uploaded(record: FileRecord) -> None:
     places = "  ".join(place(replica) for replica in record.replicas)
-    click.echo(f"{short(record.digest)}  {record.name}  {size(record.size)}  {places}")
+    click.echo(f"{short(record.digest)}  {printable(record.name)}  {size(record.size)}  {places}")

@@ -12,7 +12,8 @@ use crate::manager::{Connection, Manager, ManagerOptions};
 use crate::model::Secret;
 use crate::platform::{Capabilities, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
 use crate::registry::Registry;
-use crate::resilience::{Limits, Rate, Resilience, RetryPolicy};
+use crate::resilience::{BreakerSettings, Limits, Rate, Resilience, RetryPolicy, SharedBreakers, Window};
+use crate::store::Store;
 use crate::transport::{HttpClient, HttpOptions, Timeouts};
 
 /// Requests in flight where nobody publishes a number.
@@ -31,14 +32,14 @@ pub fn connect(config: &Config) -> Result<Manager> {
         return Err(Error::new(ErrorKind::Config, format!("upload.root: there is no directory {root:?}"))
             .with_hint("make it, or name another one"));
     }
+    let store = Store::open(&config.registry, clock.now())?;
     let mut connections = Vec::new();
     for platform in &config.platforms {
         if let Some(key) = &platform.key {
-            connections.push(connection(config, platform, key, &clock)?);
+            connections.push(connection(config, platform, key, &store, &clock)?);
         }
     }
-    let registry = Registry::open(&config.registry, clock.clone())?;
-    Ok(Manager::new(registry, clock, options(config), connections))
+    Ok(Manager::new(Registry::new(store, clock.clone()), clock, options(config), connections))
 }
 
 /// What a platform can do, connected or not.
@@ -74,7 +75,13 @@ fn options(config: &Config) -> ManagerOptions {
     }
 }
 
-fn connection(config: &Config, platform: &PlatformConfig, key: &Secret, clock: &Arc<dyn Clock>) -> Result<Connection> {
+fn connection(
+    config: &Config,
+    platform: &PlatformConfig,
+    key: &Secret,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+) -> Result<Connection> {
     let of_platform = |error: Error| {
         Error::new(error.kind(), format!("{}: {}", platform.id, error.message()))
             .with_hint(error.hint().unwrap_or_default())
@@ -90,7 +97,15 @@ fn connection(config: &Config, platform: &PlatformConfig, key: &Secret, clock: &
             .with_source(error)
     })?;
     let limits = limits(platform, &profile.capabilities);
-    let resilience = Arc::new(Resilience::new(platform.id.as_str(), retry_policy(config), &limits));
+    let resilience = Arc::new(Resilience::new(
+        &platform.id,
+        &platform.account,
+        retry_policy(config),
+        &limits,
+        breaker_settings(config),
+        &SharedBreakers::new(store.clone()),
+        clock,
+    ));
     let api = FilesApi::new(profile, platform.account.clone(), http, credentials, clock.clone(), resilience.clone());
     Ok(Connection {
         resilience,
@@ -134,6 +149,29 @@ fn http_options(config: &Config) -> HttpOptions {
         },
         ca_bundle: config.path("http.ca_bundle"),
         proxy: config.text("http.proxy").map(str::to_owned),
+    }
+}
+
+fn breaker_settings(config: &Config) -> BreakerSettings {
+    let defaults = BreakerSettings::DEFAULT;
+    let count = |name: &str, default: u32| {
+        config.count(&format!("breaker.{name}")).and_then(|count| u32::try_from(count).ok()).unwrap_or(default)
+    };
+    let seconds = |name: &str, default| config.duration(&format!("breaker.{name}")).unwrap_or(default);
+    let window_size = config.count("breaker.sliding_window_size").unwrap_or(60);
+    BreakerSettings {
+        window: match config.text("breaker.sliding_window_type") {
+            Some("calls") => Window::Calls(u32::try_from(window_size).unwrap_or(u32::MAX)),
+            _ => Window::Time(Duration::from_secs(window_size)),
+        },
+        minimum_calls: count("minimum_number_of_calls", defaults.minimum_calls),
+        failure_rate: count("failure_rate_threshold", defaults.failure_rate),
+        wait: seconds("wait_duration_in_open_state", defaults.wait),
+        wait_factor: f64::from(count("wait_factor", 2)),
+        wait_cap: seconds("max_wait_duration_in_open_state", defaults.wait_cap),
+        probes: count("permitted_calls_in_half_open_state", defaults.probes),
+        successes_to_close: count("successes_to_close", defaults.successes_to_close),
+        ..defaults
     }
 }
 

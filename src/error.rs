@@ -61,6 +61,8 @@ error_kinds! {
     RateLimited,
     /// The platform is down, overloaded or unreachable.
     Unavailable,
+    /// It has been so lately, and is left in peace for a while: try again after `retry_after`, or elsewhere.
+    CircuitOpen,
     /// The deadline of the call, or one of its phases, ran out.
     TimedOut,
     /// The request may or may not have taken effect, and reconciling could not settle it.

@@ -51,13 +51,26 @@ const RULES: &[(&str, &[&str])] = &[
             "platform",
             "registry",
             "resilience",
+            "store",
             "transport",
         ],
     ),
     ("simulator", &[]),
     (
         "python",
-        &["clock", "config", "connect", "content", "error", "manager", "model", "registry", "simulator", "transport"],
+        &[
+            "clock",
+            "config",
+            "connect",
+            "content",
+            "error",
+            "manager",
+            "model",
+            "registry",
+            "resilience",
+            "simulator",
+            "transport",
+        ],
     ),
 ];
 
@@ -65,7 +78,7 @@ const RULES: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &[&str])] = &[
     ("pyo3", &["python"]),
     ("reqwest", &["transport", "platform"]),
-    ("rusqlite", &["store", "registry"]),
+    ("rusqlite", &["store", "registry", "resilience"]),
     ("hyper", &["simulator"]),
 ];
 

@@ -132,6 +132,24 @@ def test_closing_ends_a_running_call(sim):
     assert failed
 
 
+def test_health_says_who_is_left_in_peace_and_why(sim):
+    sim.moonshot.fault({"kind": "status", "status": 503, "body": {}}, operation="list")
+    files = sim.client(settings={"breaker": {"minimum_number_of_calls": 4}, "retry": {"base": 0.01}})
+    with pytest.raises(exai_files.CircuitOpenError) as refused:
+        files.list_remote("moonshot")
+    assert len(refused.value.attempts) == 4
+    assert 0 < refused.value.retry_after <= 5
+    moonshot = next(each for each in files.health() if each.platform == "moonshot")
+    (opened,) = [breaker for breaker in moonshot.breakers if breaker.state == "open"]
+    assert (moonshot.is_healthy, opened.operation, "503" in opened.last_error) == (False, "list", True)
+    assert opened.open_until > datetime.now(timezone.utc)
+    files.upload(b"hello", name="a.txt", to="moonshot")
+    files.reset_breaker("moonshot")
+    assert all(platform.is_healthy for platform in files.health())
+    with pytest.raises(exai_files.InvalidRequestError, match="forced-open"):
+        files.set_breaker("moonshot", "opened")
+
+
 def test_names_are_found_in_any_case(files):
     files.upload(b"hello", name="Übung ФАЙЛ.txt", to="moonshot")
     assert [record.name for record in files.list(name="übung файл")] == ["Übung ФАЙЛ.txt"]

@@ -19,28 +19,32 @@ from typing import TYPE_CHECKING
 from exai_files._core import __version__
 from exai_files.errors import *  # noqa: F403
 from exai_files.errors import __all__ as _errors
-from exai_files.records import (
-    Content,
-    Download,
-    FileRecord,
-    PlatformInfo,
-    RemoteFile,
-    Replica,
-    Setting,
-    Transfer,
-    UploadPlan,
-)
 
 if TYPE_CHECKING:
     from exai_files.client import AsyncClient, Client
+    from exai_files.records import (
+        BreakerHealth,
+        Content,
+        Download,
+        FileRecord,
+        PlatformHealth,
+        PlatformInfo,
+        RemoteFile,
+        Replica,
+        Setting,
+        Transfer,
+        UploadPlan,
+    )
     from exai_files.simulator import Simulator
 
 __all__ = [
     "AsyncClient",
+    "BreakerHealth",
     "Client",
     "Content",
     "Download",
     "FileRecord",
+    "PlatformHealth",
     "PlatformInfo",
     "RemoteFile",
     "Replica",
@@ -55,13 +59,13 @@ __all__ = [
 logging.getLogger("exai_files").addHandler(logging.NullHandler())
 
 
-_LOADED_LATER = {"AsyncClient": "client", "Client": "client", "Simulator": "simulator"}
+_MODULES = {"AsyncClient": "client", "Client": "client", "Simulator": "simulator"}
 
 
 def __getattr__(name: str) -> object:
-    """Loads a class when it is first asked for: asyncio alone is half of the command's start-up."""
-    if name in _LOADED_LATER:
-        loaded: object = getattr(import_module(f"exai_files.{_LOADED_LATER[name]}"), name)
+    """Loads a class when it is first asked for: asyncio and the records are most of the command's start-up."""
+    if name in __all__:
+        loaded: object = getattr(import_module(f"exai_files.{_MODULES.get(name, 'records')}"), name)
         globals()[name] = loaded
         return loaded
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

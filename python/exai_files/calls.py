@@ -25,6 +25,7 @@ from exai_files.records import (
     Content,
     Download,
     FileRecord,
+    PlatformHealth,
     PlatformInfo,
     RemoteFile,
     Replica,
@@ -320,6 +321,15 @@ class Calls:
     def delete(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> Call[FileRecord]:
         pending = self.core.delete(_reference(file), _place(file, platform), _seconds(timeout))
         return Call(pending, FileRecord._from_core)
+
+    def health(self) -> Call[list[PlatformHealth]]:
+        return Call(self.core.health(), lambda rows: list(map(PlatformHealth._from_core, rows)))
+
+    def set_breaker(self, platform: str, mode: str, operation: str | None) -> Call[None]:
+        return Call(self.core.set_breaker(platform, operation, mode), lambda _: None)
+
+    def reset_breaker(self, platform: str, operation: str | None) -> Call[None]:
+        return Call(self.core.reset_breaker(platform, operation), lambda _: None)
 
     def platforms(self) -> Call[list[PlatformInfo]]:
         return Call(self.core.platforms(), lambda rows: [PlatformInfo(**row) for row in rows])

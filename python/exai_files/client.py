@@ -16,7 +16,18 @@ from typing import Any, TypeVar
 
 from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
 from exai_files.errors import NotFoundError
-from exai_files.records import Content, Download, FileRecord, PlatformInfo, RemoteFile, Replica, Setting, UploadPlan
+from exai_files.records import (
+    BreakerMode,
+    Content,
+    Download,
+    FileRecord,
+    PlatformHealth,
+    PlatformInfo,
+    RemoteFile,
+    Replica,
+    Setting,
+    UploadPlan,
+)
 
 __all__ = ["AsyncClient", "Client"]
 
@@ -274,6 +285,37 @@ class Client:
         """The connected platforms: what each can do, and what the registry says the account holds."""
         return self._calls.platforms().wait()
 
+    def health(self) -> builtins.list[PlatformHealth]:
+        """How the connected platforms have been lately: their circuit breakers, shared by all that use the registry.
+
+        No platform is asked.
+        """
+        return self._calls.health().wait()
+
+    def set_breaker(self, platform: str, mode: BreakerMode, *, operation: str | None = None) -> None:
+        """Set what you want of a platform's circuit breaker, whatever its results say; it lasts until it is reset.
+
+        Args:
+            platform: The platform.
+            mode: "forced-open" refuses every call, "disabled" and "metrics-only" refuse none (the latter still
+                counts), "automatic" is the usual.
+            operation: "upload", "list", "get", "content" or "delete". Default: all of them.
+
+        Raises:
+            ConfigError: The platform is not connected.
+            InvalidRequestError: There is no such mode or operation.
+        """
+        self._calls.set_breaker(platform, mode, operation).wait()
+
+    def reset_breaker(self, platform: str, *, operation: str | None = None) -> None:
+        """Close a platform's circuit breaker and forget what it counted.
+
+        Raises:
+            ConfigError: The platform is not connected.
+            InvalidRequestError: There is no such operation.
+        """
+        self._calls.reset_breaker(platform, operation).wait()
+
     def capabilities(self, platform: str) -> Mapping[str, Any]:
         """What a platform can do, connected or not; each fact with its source and date.
 
@@ -471,6 +513,18 @@ class AsyncClient:
     @_as(Client.platforms)
     async def platforms(self) -> builtins.list[PlatformInfo]:
         return await self._calls.platforms().run()
+
+    @_as(Client.health)
+    async def health(self) -> builtins.list[PlatformHealth]:
+        return await self._calls.health().run()
+
+    @_as(Client.set_breaker)
+    async def set_breaker(self, platform: str, mode: BreakerMode, *, operation: str | None = None) -> None:
+        await self._calls.set_breaker(platform, mode, operation).run()
+
+    @_as(Client.reset_breaker)
+    async def reset_breaker(self, platform: str, *, operation: str | None = None) -> None:
+        await self._calls.reset_breaker(platform, operation).run()
 
     @_as(Client.capabilities)
     def capabilities(self, platform: str) -> Mapping[str, Any]:

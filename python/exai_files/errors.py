@@ -22,6 +22,7 @@ Error                                 every exception exai_files raises
     ├── BillingError                  balance used up, or plan expired
     ├── RateLimitError                .retry_after (seconds or None)
     ├── PlatformUnavailableError      down, overloaded or unreachable
+    │   └── CircuitOpenError          .retry_after: it has been lately, and is left in peace
     ├── PlatformTimeoutError (TimeoutError)
     ├── OutcomeUnknownError           it may or may not have been stored; upload again looks first
     └── ContractDriftError            the platform answered what its documentation does not allow
@@ -41,6 +42,7 @@ __all__ = [
     "AuthenticationError",
     "BillingError",
     "CancelledError",
+    "CircuitOpenError",
     "ConfigError",
     "ConflictError",
     "ContentRejectedError",
@@ -201,6 +203,13 @@ class PlatformUnavailableError(PlatformError):
     """The platform is down, overloaded or unreachable."""
 
 
+class CircuitOpenError(PlatformUnavailableError):
+    """The platform has failed too often lately, and is not asked for a while. Nothing was sent.
+
+    Try again after `retry_after` seconds, or use another platform.
+    """
+
+
 class PlatformTimeoutError(PlatformError, TimeoutError):
     """The deadline of the call, or one of its phases, ran out."""
 
@@ -229,6 +238,7 @@ _CLASSES: dict[str, type[Error]] = {
     "Billing": BillingError,
     "RateLimited": RateLimitError,
     "Unavailable": PlatformUnavailableError,
+    "CircuitOpen": CircuitOpenError,
     "TimedOut": PlatformTimeoutError,
     "OutcomeUnknown": OutcomeUnknownError,
     "ContractDrift": ContractDriftError,

@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from exai_files.records import Transfer
+if TYPE_CHECKING:
+    from exai_files.records import Transfer
+
 
 __all__ = ["is_disabled", "rich", "tqdm"]
 
-Show = Callable[[Transfer], None]
+Show = Callable[["Transfer"], None]
 
 
 def is_disabled() -> bool:

@@ -195,6 +195,52 @@ class PlatformInfo:
     capabilities: Mapping[str, Any] = field(repr=False)
 
 
+BreakerMode = Literal["automatic", "forced-open", "disabled", "metrics-only"]
+"""What an operator wants of a circuit breaker."""
+
+
+@dataclass(frozen=True)
+class BreakerHealth:
+    """The circuit breaker of one operation.
+
+    Attributes:
+        operation: "upload", "list", "get", "content" or "delete".
+        state: "closed", "half-open" (trying out), "open", or what an operator set.
+        calls: Results in the window while it is closed; `failures` of them failed.
+        open_until: When an open one lets calls through again.
+        last_error: The latest failure that counted, as this process saw it.
+    """
+
+    operation: str
+    state: Literal["closed", "half-open", "open", "forced-open", "disabled", "metrics-only"]
+    calls: int
+    failures: int
+    open_until: datetime | None
+    last_error: str | None
+
+
+@dataclass(frozen=True)
+class PlatformHealth:
+    """How one platform has been lately."""
+
+    platform: str
+    account: str
+    breakers: tuple[BreakerHealth, ...]
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether no circuit breaker keeps calls from it."""
+        return all(breaker.state in ("closed", "disabled", "metrics-only") for breaker in self.breakers)
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> PlatformHealth:
+        breakers = (
+            BreakerHealth(**{**row, "open_until": row["open_until"] and _moment(row["open_until"])})
+            for row in data["breakers"]
+        )
+        return cls(data["platform"], data["account"], tuple(breakers))
+
+
 @dataclass(frozen=True)
 class Transfer:
     """How far an upload to one platform has come.

@@ -172,6 +172,12 @@ impl Config {
             Some(path) => self.registry = path,
             None => faults.push("default: registry.path: this user has no data directory; set it".into()),
         }
+        let probes = self.count("breaker.permitted_calls_in_half_open_state");
+        if let (Some((needed, origin)), Some(probes)) = (self.values.get("breaker.successes_to_close"), probes)
+            && needed.as_u64() > Some(probes)
+        {
+            faults.push(format!("{origin}: breaker.successes_to_close: must be at most breaker.permitted_calls_in_half_open_state, {probes}: it would never close"));
+        }
         self.platforms = self.platform_names().iter().filter_map(|name| self.platform(name, faults)).collect();
         self.default_platforms = self.named_platforms(faults);
     }

@@ -4,6 +4,7 @@ mod browse;
 mod closing;
 mod delete;
 mod ensure;
+mod health;
 mod progress;
 mod read;
 mod reconcile;
@@ -27,6 +28,7 @@ use crate::resilience::Resilience;
 
 pub use browse::{PlatformInfo, RemoteListing};
 pub use ensure::EnsureRequest;
+pub use health::PlatformHealth;
 pub use progress::{Phase, Transfer, Transfers};
 pub use read::{Content, Download};
 pub use upload::{Plan, PlannedTarget, UploadRequest};

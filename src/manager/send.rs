@@ -179,9 +179,8 @@ impl Manager {
             self.registry.sending(intent).await?;
         }
         tracker.enter(Phase::Sending);
-        let outcome = self.send_once(file, target, intent, &tracker.progress, deadline).await;
-        // Given back before anything else is asked of the platform: it may be the account's only one.
-        drop(permit);
+        // The permit ends with the request: it may be the account's only one.
+        let outcome = permit.run(self.send_once(file, target, intent, &tracker.progress, deadline)).await;
         match outcome {
             Ok(object) => {
                 let object = self.check_size(target, object, file.identity.size, deadline).await?;

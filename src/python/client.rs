@@ -20,8 +20,9 @@ use crate::connect::{capabilities, connect};
 use crate::content::Source;
 use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
-use crate::model::{Digest, PlatformId};
+use crate::model::{Digest, Operation, PlatformId};
 use crate::registry::FileFilter;
+use crate::resilience::Mode;
 
 /// A commented configuration file with every setting.
 #[pyfunction]
@@ -44,6 +45,15 @@ fn platform_ids(names: &[String]) -> Answered<Vec<PlatformId>> {
 
 fn platform_id(name: Option<&str>) -> Answered<Option<PlatformId>> {
     name.map(PlatformId::new).transpose()
+}
+
+fn named_operation(name: Option<&str>) -> Answered<Option<Operation>> {
+    let Some(name) = name else { return Ok(None) };
+    let named = Operation::ALL.into_iter().find(|operation| operation.as_str() == name);
+    named.map(Some).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidRequest, format!("there is no operation {name:?}"))
+            .with_hint("there are upload, list, get, content and delete")
+    })
 }
 
 fn source(path: Option<PathBuf>, data: Option<PyBackedBytes>, is_spool: bool) -> Source {
@@ -240,6 +250,33 @@ impl Client {
         let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
         self.pending(asked.map(|(platform, within)| async move {
             Answer::of(&manager.delete(&reference, platform.as_ref(), within).await?)
+        }))
+    }
+
+    fn health(&self) -> Pending {
+        let manager = self.manager.clone();
+        self.pending(Ok(async move { Answer::of(&manager.health().await) }))
+    }
+
+    fn set_breaker(&self, platform: &str, operation: Option<&str>, mode: &str) -> Pending {
+        let manager = self.manager.clone();
+        let asked = PlatformId::new(platform).and_then(|platform| {
+            let mode = Mode::parse(mode).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidRequest, format!("a circuit breaker cannot be {mode:?}"))
+                    .with_hint("it can be automatic, forced-open, disabled or metrics-only")
+            })?;
+            Ok((platform, named_operation(operation)?, mode))
+        });
+        self.pending(asked.map(|(platform, operation, mode)| async move {
+            Answer::of(&manager.set_breaker(&platform, operation, mode).await?)
+        }))
+    }
+
+    fn reset_breaker(&self, platform: &str, operation: Option<&str>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, named_operation(operation)?)));
+        self.pending(asked.map(|(platform, operation)| async move {
+            Answer::of(&manager.reset_breaker(&platform, operation).await?)
         }))
     }
 

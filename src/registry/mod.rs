@@ -43,9 +43,13 @@ impl Registry {
     /// # Errors
     /// `Registry`, see [`Store::open`].
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
-        let store = Store::open(path, clock.now())?;
+        Ok(Registry::new(Store::open(path, clock.now())?, clock))
+    }
+
+    /// The registry of an open database.
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
-        Ok(Registry { store, clock, owner })
+        Registry { store, clock, owner }
     }
 
     pub fn close(&self) {

@@ -3,19 +3,33 @@
 //! The only place that retries; the HTTP client and the platforms never do. One [`Resilience`] per platform and
 //! account, so that one platform's bad day stays its own.
 
+mod breaker;
+mod circuit_breaker;
 mod rate_limiter;
 mod retry;
+mod shared;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::Operation;
+use breaker::{Breaker, BreakerPermit};
+use shared::BreakerKey;
 
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{AccountId, Operation, PlatformId};
+
+pub use breaker::BreakerHealth;
+pub use circuit_breaker::{
+    BreakerSettings, BreakerState, CircuitBreaker, Mode, Outcome, Permit as CircuitPermit, Refusal, Report, Transition,
+    Window,
+};
 pub use rate_limiter::{Rate, RateLimiter};
 pub use retry::RetryPolicy;
+pub use shared::SharedBreakers;
 
 /// What may be asked of one account.
 #[derive(Clone, Debug)]
@@ -30,7 +44,17 @@ pub struct Limits {
 
 /// Leave to send one request; dropping it gives its place to the next.
 #[derive(Debug)]
-pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Permit {
+    breaker: BreakerPermit,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Permit {
+    /// Runs the request and tells the circuit breaker how it ended.
+    pub async fn run<T>(self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        self.breaker.run(request).await
+    }
+}
 
 #[derive(Debug)]
 pub struct Resilience {
@@ -39,13 +63,28 @@ pub struct Resilience {
     retry: RetryPolicy,
     requests: RateLimiter,
     uploads: RateLimiter,
+    /// One for each operation: bytes that cannot go up must not stop deletes.
+    breakers: [Arc<Breaker>; Operation::ALL.len()],
     in_flight: Arc<Semaphore>,
 }
 
 impl Resilience {
-    pub fn new(label: impl Into<String>, retry: RetryPolicy, limits: &Limits) -> Self {
+    pub fn new(
+        platform: &PlatformId,
+        account: &AccountId,
+        retry: RetryPolicy,
+        limits: &Limits,
+        breaker: BreakerSettings,
+        shared: &SharedBreakers,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let breaker_of = |operation| {
+            let key = BreakerKey { platform: platform.clone(), account: account.clone(), operation };
+            Arc::new(Breaker::new(key, breaker, clock.clone(), shared.clone()))
+        };
         Resilience {
-            label: label.into(),
+            breakers: Operation::ALL.map(breaker_of),
+            label: platform.to_string(),
             retry,
             requests: RateLimiter::new(limits.requests),
             uploads: RateLimiter::new(limits.uploads),
@@ -69,12 +108,11 @@ impl Resilience {
     {
         let mut attempts = self.attempts(deadline);
         loop {
-            let permit = self.admit(operation, deadline).await?;
-            let error = match send().await {
+            let permit = attempts.admitted(self.admit(operation, deadline).await)?;
+            let error = match permit.run(send()).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            drop(permit);
             let again = error.is_retryable(operation);
             attempts.pause(error, again).await?;
         }
@@ -88,19 +126,44 @@ impl Resilience {
     /// Waits for this request's turn.
     ///
     /// # Errors
-    /// `RateLimited` at once when no turn can come before the deadline; `TimedOut` when too many requests are in
-    /// flight until then.
+    /// `CircuitOpen` at once while the platform is left in peace; `RateLimited` at once when no turn can come before
+    /// the deadline; `TimedOut` when too many requests are in flight until then.
     pub async fn admit(&self, operation: Operation, deadline: Instant) -> Result<Permit> {
         if Instant::now() >= deadline {
             return Err(self.still_queued());
         }
+        let breaker = &self.breakers[operation as usize];
+        breaker.check().await?;
         let in_flight = self.in_flight.clone();
-        let permit = match timeout_at(deadline, in_flight.acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
+        let room = match timeout_at(deadline, in_flight.acquire_owned()).await {
+            Ok(Ok(room)) => room,
             _ => return Err(self.still_queued()),
         };
         self.pace(operation, deadline).await?;
-        Ok(Permit(permit))
+        Ok(Permit { breaker: breaker.permit().await?, _room: room })
+    }
+
+    /// What each operation's circuit breaker is doing.
+    pub async fn health(&self) -> Vec<BreakerHealth> {
+        join_all(self.breakers.iter().map(|breaker| breaker.health())).await
+    }
+
+    /// Sets what an operator wants of one operation's breaker, or of all.
+    pub async fn set_mode(&self, operation: Option<Operation>, mode: Mode) {
+        join_all(self.breakers_of(operation).map(|breaker| breaker.set_mode(mode))).await;
+    }
+
+    /// Closes one operation's breaker, or all, and forgets what they counted.
+    pub async fn reset(&self, operation: Option<Operation>) {
+        join_all(self.breakers_of(operation).map(|breaker| breaker.reset())).await;
+    }
+
+    fn breakers_of(&self, operation: Option<Operation>) -> impl Iterator<Item = &Arc<Breaker>> {
+        Operation::ALL
+            .iter()
+            .zip(&self.breakers)
+            .filter(move |(each, _)| operation.is_none_or(|o| o == **each))
+            .map(|(_, breaker)| breaker)
     }
 
     /// Waits for the turn of a further request of an operation that was admitted already.
@@ -163,6 +226,11 @@ pub struct Attempts<'r> {
 }
 
 impl Attempts<'_> {
+    /// A refusal to go on after failures carries their history.
+    pub fn admitted<T>(&mut self, admission: Result<T>) -> Result<T> {
+        admission.map_err(|refusal| refusal.with_attempts(std::mem::take(&mut self.failed)))
+    }
+
     /// Pauses before the next attempt: full jitter, or what the platform asked for.
     ///
     /// # Errors

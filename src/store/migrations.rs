@@ -18,8 +18,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "files, contents, replicas, intents", sql: include_str!("migrations/0001.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "files, contents, replicas, intents", sql: include_str!("migrations/0001.sql") },
+    Migration { version: 2, name: "circuit breakers", sql: include_str!("migrations/0002.sql") },
+];
 
 pub(super) enum MigrationError {
     Sqlite(rusqlite::Error),

@@ -179,3 +179,18 @@ fn the_example_is_complete_short_and_right() {
     let loaded = load(&uncommented.join("\n"), &[], json!({}));
     assert!(loaded.is_ok(), "{}\n{}", loaded.unwrap_err(), uncommented.join("\n"));
 }
+
+#[test]
+fn a_breaker_that_could_never_close_and_a_proxy_nobody_speaks_to_are_refused() {
+    for (file, said) in [
+        ("[breaker]\nsuccesses_to_close = 4", "it would never close"),
+        ("[breaker]\nfailure_rate_threshold = 0", "from 1 to 100"),
+        ("[breaker]\nsliding_window_type = \"count\"", "one of time, calls"),
+        ("[breaker]\nwait_duration = 5", "wait_duration_in_open_state"),
+        ("[http]\nproxy = \"ftp://user:hunter2@proxy\"", "http://"),
+    ] {
+        let error = load(file, &[], json!({})).unwrap_err();
+        assert!(error.message().contains(said), "{file}: {error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}

@@ -12,8 +12,9 @@ use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, Upload
 use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
 use exai_files::platform::{FilesApi, Profile, moonshot, zai, zhipu};
 use exai_files::registry::Registry;
-use exai_files::resilience::{Limits, Resilience, RetryPolicy};
+use exai_files::resilience::{BreakerSettings, Limits, Resilience, RetryPolicy, SharedBreakers};
 use exai_files::simulator::{Options, Simulator};
+use exai_files::store::Store;
 use exai_files::transport::{HttpClient, HttpOptions, Timeouts};
 use serde_json::{Value, json};
 
@@ -22,10 +23,31 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// The profiles of the simulator, as (our name, its name).
 pub const PLATFORMS: [(&str, &str); 3] = [("moonshot", "moonshot"), ("zai", "zai"), ("zhipu", "zhipu_cn")];
 
+/// Tests of other things fail more often than any platform.
+const NEVER_OPEN: BreakerSettings = BreakerSettings { minimum_calls: 1_000_000, ..BreakerSettings::DEFAULT };
+
 const LIMITS: Limits = Limits { requests: None, uploads: None, concurrency: 32 };
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+fn resilience(
+    platform: &str,
+    account: &str,
+    store: &Store,
+    limits: &Limits,
+    breaker: BreakerSettings,
+) -> Arc<Resilience> {
+    let retry = RetryPolicy { base: Duration::from_millis(5), ..RetryPolicy::default() };
+    let (platform, account) = (PlatformId::new(platform).unwrap(), AccountId::new(account));
+    let shared = SharedBreakers::new(store.clone());
+    Arc::new(Resilience::new(&platform, &account, retry, limits, breaker, &shared, &clock()))
+}
 
 pub struct World {
     pub simulator: Simulator,
+    pub breaker: BreakerSettings,
 }
 
 impl World {
@@ -37,7 +59,7 @@ impl World {
         let seed = std::env::var("EXAI_FILES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
         println!("seed {seed} (EXAI_FILES_SEED)"); // shown by the test runner for failing tests
         let simulator = Simulator::start(Options { seed, settings, ..Options::default() }).unwrap();
-        World { simulator }
+        World { simulator, breaker: NEVER_OPEN }
     }
 
     pub fn admin(&self, method: &str, path: &str, body: Value) -> Value {
@@ -62,7 +84,18 @@ impl World {
 
     /// A client of one platform, by our name for it.
     pub fn api(&self, name: &str, timeouts: Timeouts) -> FilesApi {
-        self.api_of("default", name, timeouts, Arc::new(Resilience::new(name, RetryPolicy::default(), &LIMITS)))
+        self.api_of(
+            "default",
+            name,
+            timeouts,
+            resilience(
+                name,
+                "default",
+                &Store::open(Path::new(":memory:"), clock().now()).unwrap(),
+                &LIMITS,
+                BreakerSettings::DEFAULT,
+            ),
+        )
     }
 
     fn api_of(&self, account: &str, name: &str, timeouts: Timeouts, resilience: Arc<Resilience>) -> FilesApi {
@@ -105,10 +138,10 @@ impl World {
         timeouts: Timeouts,
         limits: &Limits,
     ) -> Manager {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let retry = RetryPolicy { base: Duration::from_millis(5), ..RetryPolicy::default() };
+        let clock = clock();
+        let store = Store::open(registry, clock.now()).unwrap();
         let connections = PLATFORMS.map(|(name, _)| {
-            let resilience = Arc::new(Resilience::new(name, retry, limits));
+            let resilience = resilience(name, account, &store, limits, self.breaker);
             Connection {
                 platform: Arc::new(self.api_of(account, name, timeouts.clone(), resilience.clone())),
                 resilience,
@@ -117,7 +150,7 @@ impl World {
                 commit_horizon: Duration::from_millis(60),
             }
         });
-        Manager::new(Registry::open(registry, clock.clone()).unwrap(), clock, options, connections)
+        Manager::new(Registry::new(store, clock.clone()), clock, options, connections)
     }
 }
 

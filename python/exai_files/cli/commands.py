@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import sys
@@ -16,10 +15,10 @@ from exai_files import progress
 from exai_files.cli import output
 from exai_files.cli.group import Session, cli
 from exai_files.errors import Error, InvalidRequestError, NotFoundError
-from exai_files.records import FileRecord, Transfer, UploadPlan
 
 if TYPE_CHECKING:
     from exai_files.client import Client
+    from exai_files.records import BreakerMode, FileRecord, Transfer, UploadPlan
     from exai_files.simulator import Simulator
 
 T = TypeVar("T")
@@ -323,6 +322,8 @@ def rm(
 
 def _doomed(record: FileRecord, platform: str | None) -> FileRecord:
     """The record with only those copies that `rm` would delete."""
+    import dataclasses
+
     there = record.on(platform) if platform else None
     replicas = tuple(r for r in record.replicas if platform is None or (there and r.platform == there.platform))
     if not replicas:
@@ -415,6 +416,67 @@ def _print_tree(value: Any, depth: int = 0, name: str = "") -> None:  # noqa: AN
     else:
         shown = ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value, ensure_ascii=False)
         click.echo(f"{indent}{name}: {shown}")
+
+
+# ===== circuit breakers =====
+
+
+@cli.group()
+def breaker() -> None:
+    """Which platforms are left in peace after failures, and for how long."""
+
+
+one_operation = click.option(
+    "--operation",
+    type=click.Choice(["upload", "list", "get", "content", "delete"]),
+    help="Which operation. Default: all.",
+)
+
+
+@breaker.command("ls")
+@as_json
+@click.pass_obj
+def breaker_ls(session: Session, as_json: bool) -> None:
+    """Show every circuit breaker."""
+    with session.client() as client:
+        health = client.health()
+    if as_json:
+        for platform in health:
+            output.print_json(platform)
+        return
+    rows = [
+        (
+            platform.platform,
+            breaker.operation,
+            breaker.state,
+            f"{breaker.failures} of {breaker.calls} failed",
+            f"until {breaker.open_until:%H:%M:%S}Z" if breaker.open_until else "-",
+        )
+        for platform in health
+        for breaker in platform.breakers
+    ]
+    output.table(rows, ("PLATFORM", "OPERATION", "STATE", "LATELY", "OPEN"))
+
+
+@breaker.command("set")
+@click.argument("platform")
+@click.argument("mode", type=click.Choice(["automatic", "forced-open", "disabled", "metrics-only"]))
+@one_operation
+@click.pass_obj
+def breaker_set(session: Session, platform: str, mode: BreakerMode, operation: str | None) -> None:
+    """Force a breaker open, or switch it off, until it is reset."""
+    with session.client() as client:
+        client.set_breaker(platform, mode, operation=operation)
+
+
+@breaker.command("reset")
+@click.argument("platform")
+@one_operation
+@click.pass_obj
+def breaker_reset(session: Session, platform: str, operation: str | None) -> None:
+    """Close a breaker and forget what it counted."""
+    with session.client() as client:
+        client.reset_breaker(platform, operation=operation)
 
 
 # ===== config =====

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from exai_files import errors
-from exai_files.records import FileRecord, Replica
+
+if TYPE_CHECKING:
+    from exai_files.records import FileRecord, Replica
 
 SCHEMA = 1
 """Version of the `--json` objects."""
@@ -85,6 +87,8 @@ def printable(text: str) -> str:
 
 def plain(value: object) -> object:
     """A record as plain JSON values."""
+    import dataclasses
+
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, datetime):

@@ -9,7 +9,7 @@
 //! registry::find       live replicas of this digest: these targets drop out
 //!   ── per target, concurrently ──
 //! registry::intend     journal "about to put D on T"; claims D, so that two callers send once
-//! resilience::admit    the account's pace and room, within the call's deadline
+//! resilience::admit    is the platform well? the account's pace and room, within the call's deadline
 //! platform::upload     one request, streamed, hashed again on its way; what went wrong says how far it got
 //! manager::reconcile   after a lost reply: look for it on the platform, adopt it or send again
 //! registry::settle     bind the replica and close the intent, in one transaction

@@ -1,4 +1,4 @@
-//! How a remote call is made survivable: pace, then the request, then (only where it is safe) again.
+//! How a remote call is made survivable: circuit breaker, pace, then the request, then (only where it is safe) again.
 //!
 //! The only place that retries; the HTTP client and the platforms never do. One [`Resilience`] per platform and
 //! account, so that one platform's bad day stays its own.

@@ -103,6 +103,7 @@ impl Client {
             let manager = connect(&config)?;
             Ok((config, manager))
         });
+        runtime::raised(py)?;
         let (config, manager) = opened.map_err(|error| raise(py, &error))?;
         Ok(Client { manager: Arc::new(manager), deadline: config.deadline, config })
     }
@@ -285,11 +286,12 @@ impl Client {
         self.pending(Ok(async move { Answer::of(&manager.platforms().await?) }))
     }
 
-    fn close(&self, py: Python<'_>) {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
         // In a forked child there is nobody to ask.
         if let Ok(runtime) = runtime::handle() {
             py.detach(|| runtime.block_on(self.manager.close()));
         }
+        runtime::raised(py)
     }
 }
 

@@ -150,6 +150,11 @@ pub(super) fn forward_logs(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// What a log record of ours raised in Python meanwhile: Ctrl-C above all, which Python handles while it logs.
+pub(super) fn raised(py: Python<'_>) -> PyResult<()> {
+    PyErr::take(py).map_or(Ok(()), Err)
+}
+
 /// Forgets cached log levels; call it after changing them.
 #[pyfunction]
 pub(super) fn reset_logging() {

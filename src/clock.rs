@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// A moment, in whole microseconds since 1970-01-01T00:00:00Z.
 ///
 /// Microseconds are what both databases keep, so a value read back equals the value written.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 

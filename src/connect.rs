@@ -12,7 +12,7 @@ use crate::manager::{Connection, Manager, ManagerOptions};
 use crate::model::Secret;
 use crate::platform::{Capabilities, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
 use crate::registry::Registry;
-use crate::resilience::{BreakerSettings, Limits, Rate, Resilience, RetryPolicy, SharedBreakers, Window};
+use crate::resilience::{BreakerSettings, Limits, Rate, Rates, Resilience, RetryPolicy, SharedState, Window};
 use crate::store::Store;
 use crate::transport::{HttpClient, HttpOptions, Timeouts};
 
@@ -103,7 +103,7 @@ fn connection(
         retry_policy(config),
         &limits,
         breaker_settings(config),
-        &SharedBreakers::new(store.clone()),
+        &SharedState::new(store.clone()),
         clock,
     ));
     let api = FilesApi::new(profile, platform.account.clone(), http, credentials, clock.clone(), resilience.clone());
@@ -199,8 +199,10 @@ fn limits(platform: &PlatformConfig, capabilities: &Capabilities) -> Limits {
     let requests = platform.requests_per_minute.or_else(|| tier.map(|tier| tier.requests_per_minute));
     let concurrency = tier.map(|tier| (tier.concurrency as usize).min(MOST_CONCURRENT));
     Limits {
-        requests: requests.filter(|count| *count > 0).map(Rate::per_minute),
-        uploads: platform.uploads_per_minute.filter(|count| *count > 0).map(Rate::per_minute),
+        rates: Rates {
+            requests: requests.filter(|count| *count > 0).map(Rate::per_minute),
+            uploads: platform.uploads_per_minute.filter(|count| *count > 0).map(Rate::per_minute),
+        },
         concurrency: platform.concurrency.or(concurrency).unwrap_or(CONCURRENCY),
     }
 }

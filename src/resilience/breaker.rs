@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use super::circuit_breaker::{
     self, BreakerSettings, BreakerState, CircuitBreaker, Mode, Outcome, Refusal, Report, Transition,
 };
-use super::shared::{BreakerKey, SharedBreakers};
+use super::shared::SharedState;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::model::{AccountId, Operation, PlatformId};
 
 /// How old a process' picture of a shared breaker may be.
 const FRESH: Duration = Duration::from_millis(100);
@@ -37,10 +38,12 @@ pub struct BreakerHealth {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    key: BreakerKey,
+    platform: PlatformId,
+    operation: Operation,
+    key: String,
     settings: BreakerSettings,
     clock: Arc<dyn Clock>,
-    shared: SharedBreakers,
+    shared: SharedState,
     picture: Mutex<Picture>,
 }
 
@@ -65,10 +68,12 @@ pub(super) struct BreakerPermit {
 
 impl Breaker {
     pub(super) fn new(
-        key: BreakerKey,
+        platform: &PlatformId,
+        account: &AccountId,
+        operation: Operation,
         settings: BreakerSettings,
         clock: Arc<dyn Clock>,
-        shared: SharedBreakers,
+        shared: SharedState,
     ) -> Self {
         let picture = Picture {
             circuit: CircuitBreaker::default(),
@@ -77,7 +82,15 @@ impl Breaker {
             told_at: Instant::now(),
             last_error: None,
         };
-        Breaker { key, settings, clock, shared, picture: Mutex::new(picture) }
+        Breaker {
+            key: format!("breaker/{platform}/{account}/{operation}"),
+            platform: platform.clone(),
+            operation,
+            settings,
+            clock,
+            shared,
+            picture: Mutex::new(picture),
+        }
     }
 
     /// Whether asking for a permit now would be in vain: before waiting for anything else.
@@ -126,7 +139,7 @@ impl Breaker {
         let picture = self.picture();
         let tally = picture.circuit.tally();
         BreakerHealth {
-            operation: self.key.operation.as_str(),
+            operation: self.operation.as_str(),
             state: picture.circuit.state(),
             calls: tally.calls,
             failures: tally.failures,
@@ -191,15 +204,14 @@ impl Breaker {
             return;
         }
         match self.shared.read(&self.key).await {
-            Ok(Some(circuit)) => self.picture().see(circuit),
-            Ok(None) => self.picture().taken_at = Some(Instant::now()),
+            Ok(circuit) => self.picture().see(circuit),
             Err(error) => tracing::debug!(%error, "a circuit breaker could not be read"),
         }
     }
 
     fn tell(&self, change: Option<Transition>, why: Option<&str>) {
         let Some(Transition { from, to }) = change else { return };
-        let BreakerKey { platform, operation, .. } = &self.key;
+        let (platform, operation) = (&self.platform, self.operation);
         match to {
             BreakerState::Open => tracing::warn!(%platform, %operation, %from, why, "circuit breaker opened"),
             _ => tracing::info!(%platform, %operation, %from, %to, "circuit breaker changed"),
@@ -207,7 +219,7 @@ impl Breaker {
     }
 
     fn open_error(&self, refusal: Refusal, last_error: Option<&str>) -> Error {
-        let BreakerKey { platform, operation, .. } = &self.key;
+        let (platform, operation) = (&self.platform, self.operation);
         let why = last_error.map_or(String::new(), |last| format!("; its latest failure: {last}"));
         let hint = match refusal.retry_in {
             Some(wait) => format!("try again in {:.1} s, or use another platform", wait.as_secs_f64()),
@@ -268,7 +280,7 @@ impl Drop for BreakerPermit {
         if !self.is_settled && self.permit.is_probe() {
             let (breaker, permit) = (&self.breaker, self.permit);
             let (settings, now) = (breaker.settings, breaker.clock.now());
-            breaker.shared.update_soon(&breaker.key, now, move |circuit| {
+            breaker.shared.update_soon(&breaker.key, now, move |circuit: &mut CircuitBreaker| {
                 circuit.report(&settings, now, permit, Outcome::Ignored);
             });
         }

@@ -5,6 +5,7 @@
 
 mod breaker;
 mod circuit_breaker;
+mod pace;
 mod rate_limiter;
 mod retry;
 mod shared;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use breaker::{Breaker, BreakerPermit};
-use shared::BreakerKey;
+use rate_limiter::RateLimiter;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,18 +28,15 @@ pub use circuit_breaker::{
     BreakerSettings, BreakerState, CircuitBreaker, Mode, Outcome, Permit as CircuitPermit, Refusal, Report, Transition,
     Window,
 };
-pub use rate_limiter::{Rate, RateLimiter};
+pub use pace::{Pace, Rate, Rates};
 pub use retry::RetryPolicy;
-pub use shared::SharedBreakers;
+pub use shared::SharedState;
 
 /// What may be asked of one account.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Requests of every kind.
-    pub requests: Option<Rate>,
-    /// Uploads alone, on top of `requests`.
-    pub uploads: Option<Rate>,
-    /// Requests in flight.
+    pub rates: Rates,
+    /// Requests in flight, of this process.
     pub concurrency: usize,
 }
 
@@ -61,8 +59,7 @@ pub struct Resilience {
     /// Names the platform in errors.
     label: String,
     retry: RetryPolicy,
-    requests: RateLimiter,
-    uploads: RateLimiter,
+    limiter: RateLimiter,
     /// One for each operation: bytes that cannot go up must not stop deletes.
     breakers: [Arc<Breaker>; Operation::ALL.len()],
     in_flight: Arc<Semaphore>,
@@ -75,19 +72,16 @@ impl Resilience {
         retry: RetryPolicy,
         limits: &Limits,
         breaker: BreakerSettings,
-        shared: &SharedBreakers,
+        shared: &SharedState,
         clock: &Arc<dyn Clock>,
     ) -> Self {
-        let breaker_of = |operation| {
-            let key = BreakerKey { platform: platform.clone(), account: account.clone(), operation };
-            Arc::new(Breaker::new(key, breaker, clock.clone(), shared.clone()))
-        };
+        let breaker_of =
+            |operation| Arc::new(Breaker::new(platform, account, operation, breaker, clock.clone(), shared.clone()));
         Resilience {
             breakers: Operation::ALL.map(breaker_of),
             label: platform.to_string(),
             retry,
-            requests: RateLimiter::new(limits.requests),
-            uploads: RateLimiter::new(limits.uploads),
+            limiter: RateLimiter::new(platform, account, limits.rates, shared.clone(), clock.clone()),
             in_flight: Arc::new(Semaphore::new(limits.concurrency.max(1))),
         }
     }
@@ -171,30 +165,20 @@ impl Resilience {
     /// # Errors
     /// `RateLimited` at once when no turn can come before the deadline.
     pub async fn pace(&self, operation: Operation, deadline: Instant) -> Result<()> {
-        let turn = self.turn(operation, deadline).map_err(|wait| self.too_fast(wait))?;
-        if turn > Instant::now() {
-            tracing::info!(platform = %self.label, wait = ?(turn - Instant::now()), "waiting for the account's pace");
-            sleep_until(turn).await;
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let wait = self.limiter.reserve(operation, patience).await.map_err(|wait| self.too_fast(wait))?;
+        if !wait.is_zero() {
+            tracing::info!(platform = %self.label, ?wait, "waiting for the account's pace");
+            sleep(wait).await;
         }
         Ok(())
     }
 
-    /// The moment at which the request may go, or how long until it could; both limits are asked before either is
-    /// charged.
-    fn turn(&self, operation: Operation, deadline: Instant) -> Result<Instant, std::time::Duration> {
-        let uploads = (operation == Operation::Upload).then_some(&self.uploads);
-        let earliest = uploads.map_or(Ok(Instant::now()), |uploads| uploads.next(deadline))?;
-        let turn = self.requests.reserve(earliest, deadline)?;
-        uploads.map_or(Ok(turn), |uploads| uploads.reserve(turn, deadline))
-    }
-
-    /// A platform that says "slow down" says it to all requests of the account. (Our own refusals have no context.)
-    fn heed(&self, error: &Error) {
-        if error.context().is_none() {
-            return;
-        }
-        if let (ErrorKind::RateLimited, Some(wait)) = (error.kind(), error.retry_after()) {
-            self.requests.pause_until(Instant::now() + wait);
+    /// A platform that says "slow down" says it to all requests of the account, of every process. (Our own refusals
+    /// have no context.)
+    async fn heed(&self, error: &Error) {
+        if let (ErrorKind::RateLimited, Some(wait), Some(_)) = (error.kind(), error.retry_after(), error.context()) {
+            self.limiter.pause(wait).await;
         }
     }
 
@@ -236,7 +220,7 @@ impl Attempts<'_> {
     /// # Errors
     /// `error` itself, with the history of the call, when there is no next attempt.
     pub async fn pause(&mut self, error: Error, again: bool) -> Result<()> {
-        self.resilience.heed(&error);
+        self.resilience.heed(&error).await;
         self.failed.push(error.message().to_owned());
         let number = u32::try_from(self.failed.len()).unwrap_or(u32::MAX);
         match self.resilience.retry.pause(number, &error).filter(|_| again) {

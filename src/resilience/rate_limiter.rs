@@ -1,156 +1,93 @@
-//! A reserving sliding log: each request is given the moment at which it may go, and none is promised a moment
-//! that would break the limit.
-//!
-//! A token bucket of N per window lets up to 2N − 1 requests into one window; Moonshot's lowest tier has N = 3.
+//! One account's rate limits at work. Their truth is in the database: one write for each turn where there is a rate;
+//! where there is none, a look now and then for a pause that the platform asked any process for.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// At most `requests` in any `window`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    pub requests: u32,
-    pub window: Duration,
-}
+use super::pace::{Pace, Rates};
+use super::shared::SharedState;
+use crate::clock::{Clock, Timestamp};
+use crate::model::{AccountId, Operation, PlatformId};
 
-impl Rate {
-    pub fn per_minute(requests: u32) -> Self {
-        Rate { requests, window: Duration::from_secs(60) }
-    }
-
-    /// The window plus what requests may bunch up by on their way: leaving in time is not arriving in time.
-    fn guarded_window(self) -> Duration {
-        self.window + (self.window / 120).max(Duration::from_millis(50))
-    }
-}
+/// How old this process' picture may be, where there is nothing to reserve.
+const FRESH: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
-pub struct RateLimiter {
-    rate: Option<Rate>,
-    state: Mutex<State>,
+pub(super) struct RateLimiter {
+    key: String,
+    rates: Rates,
+    clock: Arc<dyn Clock>,
+    shared: SharedState,
+    picture: Mutex<Picture>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// The latest moments given out, oldest first; at most `rate.requests`.
-    turns: VecDeque<Instant>,
-    paused_until: Option<Instant>,
+struct Picture {
+    pace: Pace,
+    taken_at: Option<Instant>,
 }
 
 impl RateLimiter {
-    /// Without a rate only pauses hold anyone up.
-    pub fn new(rate: Option<Rate>) -> Self {
-        RateLimiter { rate: rate.filter(|rate| rate.requests > 0), state: Mutex::default() }
+    pub(super) fn new(
+        platform: &PlatformId,
+        account: &AccountId,
+        rates: Rates,
+        shared: SharedState,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        RateLimiter { key: format!("pace/{platform}/{account}"), rates, clock, shared, picture: Mutex::default() }
     }
 
-    /// The moment at which one request may go, not before `earliest`; or how long until one could when that is past
-    /// the deadline (nothing is reserved then).
-    pub fn reserve(&self, earliest: Instant, deadline: Instant) -> Result<Instant, Duration> {
-        let mut state = self.state();
-        let turn = self.turn(&state, earliest, deadline)?;
-        if let Some(rate) = self.rate {
-            state.turns.push_back(turn);
-            while state.turns.len() > rate.requests as usize {
-                state.turns.pop_front();
+    /// How long until this request's turn; or how long until one could come, when that is longer than `patience`.
+    pub(super) async fn reserve(&self, operation: Operation, patience: Duration) -> Result<Duration, Duration> {
+        let (rates, now) = (self.rates, self.clock.now());
+        let latest = now.plus(patience);
+        let turn = if rates == Rates::default() {
+            self.refresh().await;
+            self.picture().pace.clone().reserve(&rates, operation, now, latest)
+        } else {
+            self.update(now, move |pace| pace.reserve(&rates, operation, now, latest)).await
+        };
+        turn.map(|turn| turn.since(now))
+    }
+
+    /// Holds every process up for `wait`.
+    pub(super) async fn pause(&self, wait: Duration) {
+        let now = self.clock.now();
+        self.update(now, move |pace| pace.pause_until(now.plus(wait))).await;
+    }
+
+    /// Changes the shared log; where that fails, this process' own, so that no call fails because of it.
+    async fn update<T: Send + 'static>(
+        &self,
+        now: Timestamp,
+        step: impl FnOnce(&mut Pace) -> T + Clone + Send + 'static,
+    ) -> T {
+        match self.shared.update(&self.key, now, step.clone()).await {
+            Ok((answer, pace)) => {
+                *self.picture() = Picture { pace, taken_at: Some(Instant::now()) };
+                answer
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a rate limit could not be shared");
+                step(&mut self.picture().pace)
             }
         }
-        Ok(turn)
     }
 
-    /// As [`reserve`](Self::reserve), from now on, and reserving nothing.
-    pub fn next(&self, deadline: Instant) -> Result<Instant, Duration> {
-        self.turn(&self.state(), Instant::now(), deadline)
-    }
-
-    fn turn(&self, state: &State, earliest: Instant, deadline: Instant) -> Result<Instant, Duration> {
-        let now = Instant::now();
-        let mut turn = state.paused_until.map_or(earliest, |until| until.max(earliest)).max(now);
-        if let Some(rate) = self.rate {
-            let full = state.turns.len() >= rate.requests as usize;
-            if let Some(oldest) = state.turns.front().filter(|_| full) {
-                turn = turn.max(*oldest + rate.guarded_window());
-            }
+    async fn refresh(&self) {
+        if self.picture().taken_at.is_some_and(|at| at.elapsed() < FRESH) {
+            return;
         }
-        if turn > deadline { Err(turn - now) } else { Ok(turn) }
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Holds everyone up until `until`, if that is later than any earlier pause.
-    pub fn pause_until(&self, until: Instant) {
-        let mut state = self.state();
-        state.paused_until = Some(state.paused_until.map_or(until, |earlier| earlier.max(until)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn far() -> Instant {
-        Instant::now() + Duration::from_secs(1_000_000)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_window_waits_for_its_oldest_request() {
-        let limiter = RateLimiter::new(Some(Rate::per_minute(3)));
-        let start = Instant::now();
-        let turns: Vec<_> = (0..4).map(|_| limiter.reserve(Instant::now(), far()).unwrap() - start).collect();
-        assert_eq!(turns[..3], [Duration::ZERO; 3]);
-        assert_eq!(turns[3], Duration::from_millis(60_500));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_hope_before_the_deadline_is_said_at_once_and_reserves_nothing() {
-        let limiter = RateLimiter::new(Some(Rate::per_minute(1)));
-        limiter.reserve(Instant::now(), far()).unwrap();
-        let soon = Instant::now() + Duration::from_secs(5);
-        assert_eq!(limiter.reserve(Instant::now(), soon), Err(Duration::from_millis(60_500)));
-        assert_eq!(limiter.reserve(Instant::now(), far()).unwrap() - Instant::now(), Duration::from_millis(60_500));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_everyone_up() {
-        let limiter = RateLimiter::new(None);
-        let until = Instant::now() + Duration::from_secs(19);
-        limiter.pause_until(until);
-        assert_eq!(limiter.reserve(Instant::now(), far()), Ok(until));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_may_be_asked_for_from_a_later_moment_on() {
-        let limiter = RateLimiter::new(Some(Rate::per_minute(1)));
-        let later = Instant::now() + Duration::from_secs(7);
-        assert_eq!(limiter.reserve(later, far()), Ok(later));
-        assert_eq!(limiter.next(far()), Ok(later + Duration::from_millis(60_500)));
-        assert_eq!(limiter.next(far()), Ok(later + Duration::from_millis(60_500)), "asking reserves nothing");
-    }
-
-    proptest! {
-        /// In any window there are at most N turns, and a turn is never later than it has to be.
-        #[test]
-        fn every_turn_is_exact(limit in 1u32..8, gaps in prop::collection::vec(0u64..40_000, 1..60)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-            runtime.block_on(async {
-                let rate = Rate::per_minute(limit);
-                let limiter = RateLimiter::new(Some(rate));
-                let mut turns: Vec<Instant> = Vec::new();
-                for gap in gaps {
-                    tokio::time::advance(Duration::from_millis(gap)).await;
-                    let earliest = turns.len().checked_sub(limit as usize)
-                        .map_or(Instant::now(), |nth| (turns[nth] + rate.guarded_window()).max(Instant::now()));
-                    let turn = limiter.reserve(Instant::now(), far()).unwrap();
-                    assert_eq!(turn, earliest);
-                    turns.push(turn);
-                }
-            });
+        match self.shared.read(&self.key).await {
+            Ok(pace) => *self.picture() = Picture { pace, taken_at: Some(Instant::now()) },
+            Err(error) => tracing::debug!(%error, "a rate limit could not be read"),
         }
+    }
+
+    fn picture(&self) -> MutexGuard<'_, Picture> {
+        self.picture.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

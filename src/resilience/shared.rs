@@ -1,90 +1,82 @@
-//! Breakers as all processes on one registry file see them.
+//! What breakers and limits know, as all processes on one registry file see it.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::circuit_breaker::CircuitBreaker;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, Operation, PlatformId};
 use crate::store::Store;
 
-/// Which breaker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BreakerKey {
-    pub(super) platform: PlatformId,
-    pub(super) account: AccountId,
-    pub(super) operation: Operation,
-}
-
-/// The breakers of one database.
+/// The state kept in one database, each piece under a key of its own.
 #[derive(Clone, Debug)]
-pub struct SharedBreakers(Store);
+pub struct SharedState(Store);
 
-impl SharedBreakers {
+/// A piece of state: plain data, with a beginning.
+pub(super) trait State: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + 'static {}
+
+impl<S: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + 'static> State for S {}
+
+impl SharedState {
     pub fn new(store: Store) -> Self {
-        SharedBreakers(store)
+        SharedState(store)
     }
 
-    pub(super) async fn read(&self, key: &BreakerKey) -> Result<Option<CircuitBreaker>> {
-        let key = key.clone();
+    pub(super) async fn read<S: State>(&self, key: &str) -> Result<S> {
+        let key = key.to_owned();
         self.0.read(move |connection| load(connection, &key)).await
     }
 
-    /// Changes a breaker, alone; gives what `step` gave and the breaker as it is then.
-    pub(super) async fn update<T: Send + 'static>(
+    /// Changes a piece, alone; gives what `step` gave and the piece as it is then.
+    pub(super) async fn update<S: State, T: Send + 'static>(
         &self,
-        key: &BreakerKey,
+        key: &str,
         now: Timestamp,
-        step: impl FnOnce(&mut CircuitBreaker) -> T + Send + 'static,
-    ) -> Result<(T, CircuitBreaker)> {
-        let key = key.clone();
+        step: impl FnOnce(&mut S) -> T + Send + 'static,
+    ) -> Result<(T, S)> {
+        let key = key.to_owned();
         self.0.write(move |connection| apply(connection, &key, now, step)).await
     }
 
     /// As [`update`](Self::update), without waiting: for the last words of a cancelled call.
-    pub(super) fn update_soon(
-        &self,
-        key: &BreakerKey,
-        now: Timestamp,
-        step: impl FnOnce(&mut CircuitBreaker) + Send + 'static,
-    ) {
-        let key = key.clone();
+    pub(super) fn update_soon<S: State>(&self, key: &str, now: Timestamp, step: impl FnOnce(&mut S) + Send + 'static) {
+        let key = key.to_owned();
         self.0.write_soon(move |connection| apply(connection, &key, now, step).map(drop));
     }
 }
 
-fn apply<T>(
+fn apply<S: State, T>(
     connection: &Connection,
-    key: &BreakerKey,
+    key: &str,
     now: Timestamp,
-    step: impl FnOnce(&mut CircuitBreaker) -> T,
-) -> Result<(T, CircuitBreaker)> {
-    let mut breaker = load(connection, key)?.unwrap_or_default();
-    let before = breaker.clone();
-    let answer = step(&mut breaker);
-    if breaker != before {
-        save(connection, key, &breaker, now)?;
+    step: impl FnOnce(&mut S) -> T,
+) -> Result<(T, S)> {
+    let before: S = load(connection, key)?;
+    let mut state = before.clone();
+    let answer = step(&mut state);
+    if state != before {
+        save(connection, key, &state, now)?;
     }
-    Ok((answer, breaker))
+    Ok((answer, state))
 }
 
-fn load(connection: &Connection, key: &BreakerKey) -> Result<Option<CircuitBreaker>> {
+fn load<S: State>(connection: &Connection, key: &str) -> Result<S> {
     let state: Option<String> = connection
-        .prepare_cached("SELECT state FROM circuit_breakers WHERE platform = ?1 AND account = ?2 AND operation = ?3")?
-        .query_row(params![key.platform.as_str(), key.account.as_str(), key.operation.as_str()], |row| row.get(0))
+        .prepare_cached("SELECT state FROM resilience_state WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
         .optional()?;
-    // One that a newer version wrote begins anew, closed.
-    Ok(state.and_then(|state| serde_json::from_str(&state).ok()))
+    // What a newer version wrote and this one cannot read begins anew.
+    Ok(state.and_then(|state| serde_json::from_str(&state).ok()).unwrap_or_default())
 }
 
-fn save(connection: &Connection, key: &BreakerKey, breaker: &CircuitBreaker, now: Timestamp) -> Result<()> {
-    let state = serde_json::to_string(breaker)
-        .map_err(|error| Error::new(ErrorKind::Registry, "a circuit breaker cannot be written").with_source(error))?;
+fn save<S: State>(connection: &Connection, key: &str, state: &S, now: Timestamp) -> Result<()> {
+    let state = serde_json::to_string(state)
+        .map_err(|error| Error::new(ErrorKind::Registry, format!("{key} cannot be written")).with_source(error))?;
     connection
         .prepare_cached(
-            "INSERT INTO circuit_breakers (platform, account, operation, state, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (platform, account, operation) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at",
+            "INSERT INTO resilience_state (key, state, updated_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (key) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at",
         )?
-        .execute(params![key.platform.as_str(), key.account.as_str(), key.operation.as_str(), state, now.0])?;
+        .execute(params![key, state, now.0])?;
     Ok(())
 }

@@ -20,7 +20,7 @@ struct Migration {
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "files, contents, replicas, intents", sql: include_str!("migrations/0001.sql") },
-    Migration { version: 2, name: "circuit breakers", sql: include_str!("migrations/0002.sql") },
+    Migration { version: 2, name: "state of breakers and limits", sql: include_str!("migrations/0002.sql") },
 ];
 
 pub(super) enum MigrationError {

@@ -159,3 +159,36 @@ async fn a_cancelled_probe_gives_its_place_back() {
         assert!(begun.elapsed() < Duration::from_secs(5), "sooner than its lease");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_together_keep_the_pace_of_the_account() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r.db");
+    let (limit, each) = (20, 15);
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        let manager = std::sync::Arc::new(world.paced_manager(limit, &path));
+        for _ in 0..each {
+            let manager = manager.clone();
+            calls.push(tokio::spawn(async move { manager.list_remote(&moonshot(), DEADLINE).await.unwrap() }));
+        }
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    let mut arrived: Vec<f64> = world.truth("list").iter().map(|entry| seconds(&entry["time"])).collect();
+    arrived.sort_by(f64::total_cmp);
+    assert_eq!(arrived.len(), 4 * each);
+    for window in arrived.windows(limit as usize + 1) {
+        let took = window[limit as usize] - window[0];
+        assert!(took >= 1.0, "{} requests within {took} s", limit + 1);
+    }
+    let in_all = arrived[arrived.len() - 1] - arrived[0];
+    assert!(in_all < 2.0 * 1.05 + 0.5, "nobody waited for nothing: {in_all} s for three windows");
+}
+
+fn seconds(moment: &Value) -> f64 {
+    let text = moment.as_str().unwrap();
+    exai_files::clock::Timestamp::parse_rfc3339(text).unwrap().0 as f64 / 1e6
+}

@@ -12,7 +12,7 @@ use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, Upload
 use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
 use exai_files::platform::{FilesApi, Profile, moonshot, zai, zhipu};
 use exai_files::registry::Registry;
-use exai_files::resilience::{BreakerSettings, Limits, Resilience, RetryPolicy, SharedBreakers};
+use exai_files::resilience::{BreakerSettings, Limits, Rate, Rates, Resilience, RetryPolicy, SharedState};
 use exai_files::simulator::{Options, Simulator};
 use exai_files::store::Store;
 use exai_files::transport::{HttpClient, HttpOptions, Timeouts};
@@ -26,7 +26,7 @@ pub const PLATFORMS: [(&str, &str); 3] = [("moonshot", "moonshot"), ("zai", "zai
 /// Tests of other things fail more often than any platform.
 const NEVER_OPEN: BreakerSettings = BreakerSettings { minimum_calls: 1_000_000, ..BreakerSettings::DEFAULT };
 
-const LIMITS: Limits = Limits { requests: None, uploads: None, concurrency: 32 };
+const LIMITS: Limits = Limits { rates: Rates { requests: None, uploads: None }, concurrency: 32 };
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
@@ -41,7 +41,7 @@ fn resilience(
 ) -> Arc<Resilience> {
     let retry = RetryPolicy { base: Duration::from_millis(5), ..RetryPolicy::default() };
     let (platform, account) = (PlatformId::new(platform).unwrap(), AccountId::new(account));
-    let shared = SharedBreakers::new(store.clone());
+    let shared = SharedState::new(store.clone());
     Arc::new(Resilience::new(&platform, &account, retry, limits, breaker, &shared, &clock()))
 }
 
@@ -128,6 +128,13 @@ impl World {
     pub fn narrow_manager(&self, registry: &Path) -> Manager {
         let narrow = Limits { concurrency: 1, ..LIMITS };
         self.build("default", registry, ManagerOptions::default(), Timeouts::default(), &narrow)
+    }
+
+    /// At most `requests` in any second, by all managers on the same registry.
+    pub fn paced_manager(&self, requests: u32, registry: &Path) -> Manager {
+        let rate = Rate { requests, window: Duration::from_secs(1) };
+        let paced = Limits { rates: Rates { requests: Some(rate), uploads: None }, ..LIMITS };
+        self.build("default", registry, ManagerOptions::default(), Timeouts::default(), &paced)
     }
 
     fn build(

@@ -1,9 +1,7 @@
--- Circuit breakers, as all processes on this file see them.
-CREATE TABLE circuit_breakers (
-    platform   TEXT NOT NULL,
-    account    TEXT NOT NULL,
-    operation  TEXT NOT NULL,
+-- Circuit breakers and rate limits, as all processes on this file see them: JSON by key, such as
+-- "breaker/moonshot/default/upload" and "pace/moonshot/default".
+CREATE TABLE resilience_state (
+    key        TEXT PRIMARY KEY,
     state      TEXT NOT NULL,
-    updated_at INTEGER NOT NULL,
-    PRIMARY KEY (platform, account, operation)
+    updated_at INTEGER NOT NULL
 ) WITHOUT ROWID;

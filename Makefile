@@ -11,7 +11,7 @@ demo: $(BUILD)/demo/installed
 
 test: rust lint python
 
-rust: $(BUILD)/tools
+rust: $(BUILD)/servers
 	cargo fmt --check
 	cargo clippy --locked --all-targets --all-features -- -D warnings
 	cargo test --locked
@@ -46,6 +46,11 @@ clean:
 $(BUILD)/tools:
 	.ci/system-packages
 	mkdir -p $(BUILD) && touch $@
+
+# Installed but not left running: each test starts its own, on a free port.
+$(BUILD)/servers: $(BUILD)/tools
+	.ci/system-packages tests
+	touch $@
 
 $(VENV)/tools: $(BUILD)/tools tests_py/requirements.txt
 	$(PYTHON) -m venv $(VENV)

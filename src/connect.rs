@@ -12,7 +12,10 @@ use crate::manager::{Connection, Manager, ManagerOptions};
 use crate::model::Secret;
 use crate::platform::{Capabilities, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
 use crate::registry::Registry;
-use crate::resilience::{BreakerSettings, Limits, Rate, Rates, Resilience, RetryPolicy, SharedState, Window};
+use crate::resilience::{
+    BreakerSettings, Rate, Rates, Redis, RedisOptions, Resilience, ResilienceOptions, RetryPolicy, SharedState, Sqlite,
+    Window,
+};
 use crate::store::Store;
 use crate::transport::{HttpClient, HttpOptions, Timeouts};
 
@@ -33,10 +36,11 @@ pub fn connect(config: &Config) -> Result<Manager> {
             .with_hint("make it, or name another one"));
     }
     let store = Store::open(&config.registry, clock.now())?;
+    let shared = shared_state(config, &store, &clock)?;
     let mut connections = Vec::new();
     for platform in &config.platforms {
         if let Some(key) = &platform.key {
-            connections.push(connection(config, platform, key, &store, &clock)?);
+            connections.push(connection(config, platform, key, &shared, &clock)?);
         }
     }
     Ok(Manager::new(Registry::new(store, clock.clone()), clock, options(config), connections))
@@ -75,11 +79,23 @@ fn options(config: &Config) -> ManagerOptions {
     }
 }
 
+/// What breakers, limits and budgets know: in Redis where there is one, else in the registry's file.
+fn shared_state(config: &Config, store: &Store, clock: &Arc<dyn Clock>) -> Result<SharedState> {
+    let Some(url) = &config.redis_url else { return Ok(SharedState::new(Sqlite::new(store.clone(), clock.clone()))) };
+    let options = RedisOptions {
+        url: url.clone(),
+        namespace: config.text("redis.namespace").unwrap_or("exai_files").to_owned(),
+        ca_bundle: config.path("redis.ca_bundle"),
+        timeout: config.duration("redis.timeout").unwrap_or(Duration::from_millis(50)),
+    };
+    Ok(SharedState::new(Redis::new(&options)?))
+}
+
 fn connection(
     config: &Config,
     platform: &PlatformConfig,
     key: &Secret,
-    store: &Store,
+    shared: &SharedState,
     clock: &Arc<dyn Clock>,
 ) -> Result<Connection> {
     let of_platform = |error: Error| {
@@ -96,16 +112,8 @@ fn connection(
             .with_hint("check the `http` settings")
             .with_source(error)
     })?;
-    let limits = limits(platform, &profile.capabilities);
-    let resilience = Arc::new(Resilience::new(
-        &platform.id,
-        &platform.account,
-        retry_policy(config),
-        &limits,
-        breaker_settings(config),
-        &SharedState::new(store.clone()),
-        clock,
-    ));
+    let options = resilience_options(config, platform, &profile.capabilities);
+    let resilience = Arc::new(Resilience::new(&platform.id, &platform.account, &options, shared));
     let api = FilesApi::new(profile, platform.account.clone(), http, credentials, clock.clone(), resilience.clone());
     Ok(Connection {
         resilience,
@@ -166,6 +174,8 @@ fn breaker_settings(config: &Config) -> BreakerSettings {
         },
         minimum_calls: count("minimum_number_of_calls", defaults.minimum_calls),
         failure_rate: count("failure_rate_threshold", defaults.failure_rate),
+        slow_rate: count("slow_call_rate_threshold", defaults.slow_rate),
+        slow_call: seconds("slow_call_duration_threshold", defaults.slow_call),
         wait: seconds("wait_duration_in_open_state", defaults.wait),
         wait_factor: f64::from(count("wait_factor", 2)),
         wait_cap: seconds("max_wait_duration_in_open_state", defaults.wait_cap),
@@ -184,13 +194,14 @@ fn retry_policy(config: &Config) -> RetryPolicy {
             .unwrap_or(defaults.max_attempts),
         base: config.duration("retry.base").unwrap_or(defaults.base),
         cap: config.duration("retry.cap").unwrap_or(defaults.cap),
+        budget: config.count("retry.budget").and_then(|percent| u32::try_from(percent).ok()).unwrap_or(defaults.budget),
     }
 }
 
 /// The account's pace: as set, else the lowest tier the vendor publishes.
 ///
 /// The vendor's tiers say nothing about another base URL, so there only what is set counts.
-fn limits(platform: &PlatformConfig, capabilities: &Capabilities) -> Limits {
+fn resilience_options(config: &Config, platform: &PlatformConfig, capabilities: &Capabilities) -> ResilienceOptions {
     let wanted = platform.tier.or_else(|| platform.base_url.is_none().then_some(0));
     let tier = capabilities
         .tiers
@@ -198,10 +209,13 @@ fn limits(platform: &PlatformConfig, capabilities: &Capabilities) -> Limits {
         .and_then(|tiers| tiers.value.iter().find(|tier| Some(u64::from(tier.tier)) == wanted));
     let requests = platform.requests_per_minute.or_else(|| tier.map(|tier| tier.requests_per_minute));
     let concurrency = tier.map(|tier| (tier.concurrency as usize).min(MOST_CONCURRENT));
-    Limits {
+    ResilienceOptions {
+        retry: retry_policy(config),
+        breaker: breaker_settings(config),
         rates: Rates {
             requests: requests.filter(|count| *count > 0).map(Rate::per_minute),
             uploads: platform.uploads_per_minute.filter(|count| *count > 0).map(Rate::per_minute),
+            upload_bytes: platform.upload_bytes_per_second,
         },
         concurrency: platform.concurrency.or(concurrency).unwrap_or(CONCURRENCY),
     }

@@ -80,6 +80,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("reqwest", &["transport", "platform"]),
     ("rusqlite", &["store", "registry", "resilience"]),
     ("hyper", &["simulator"]),
+    ("redis", &["resilience"]),
 ];
 
 fn sources() -> Vec<(String, String, String)> {

@@ -132,6 +132,27 @@ def test_closing_ends_a_running_call(sim):
     assert failed
 
 
+def test_any_platform_that_is_well_will_do(files, sim):
+    first = files.upload(b"hello", name="a.txt", to="any", prefer=["zai", "moonshot"])
+    assert (first.choice.platform, first.choice.because, len(first.replicas)) == ("zai", "first", 1)
+    files.set_breaker("zai", "forced-open")
+    other = files.upload(b"other", name="b.txt", to="any", prefer=["zai", "moonshot"])
+    assert (other.choice.platform, other.choice.because) == ("moonshot", "next-best")
+    assert "left in peace" in other.choice.passed_over["zai"]
+    assert files.plan(b"new", name="c.txt", to="any", prefer=["zai"]).targets[0].platform == "moonshot"
+    assert files.upload(b"plain", name="d.txt", to="moonshot").choice is None
+    with pytest.raises(exai_files.InvalidRequestError, match="any"):
+        files.upload(b"hello", name="a.txt", to="zai", prefer=["moonshot"])
+
+
+def test_health_shows_limits_and_budget(sim):
+    with sim.client(settings={"platforms": {"moonshot": {"requests_per_minute": 100}}}) as files:
+        files.upload(b"hello", name="a.txt", to="moonshot", bulk=True)
+        moonshot = next(each for each in files.health() if each.platform == "moonshot")
+    assert (moonshot.pace.used, moonshot.pace.share, moonshot.pace.paused_for) == (1, 1.0, 0.0)
+    assert (moonshot.budget.tokens, moonshot.budget.retries, moonshot.in_flight) == (500, 0, 0)
+
+
 def test_health_says_who_is_left_in_peace_and_why(sim):
     sim.moonshot.fault({"kind": "status", "status": 503, "body": {}}, operation="list")
     files = sim.client(settings={"breaker": {"minimum_number_of_calls": 4}, "retry": {"base": 0.01}})

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from exai_files.client import AsyncClient, Client
     from exai_files.records import (
         BreakerHealth,
+        BudgetHealth,
+        Choice,
         Content,
         Download,
         FileRecord,
+        PaceHealth,
         PlatformHealth,
         PlatformInfo,
         RemoteFile,
@@ -40,10 +43,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "BreakerHealth",
+    "BudgetHealth",
+    "Choice",
     "Client",
     "Content",
     "Download",
     "FileRecord",
+    "PaceHealth",
     "PlatformHealth",
     "PlatformInfo",
     "RemoteFile",

@@ -43,8 +43,10 @@ class Client:
         is_spool: bool,
         name: str | None,
         to: list[str],
+        prefer: list[str] | None,
         purpose: str | None,
         paranoid: bool,
+        bulk: bool,
         timeout: float | None,
         transfers: Transfers,
     ) -> Pending: ...
@@ -56,6 +58,7 @@ class Client:
         is_spool: bool,
         name: str | None,
         to: list[str],
+        prefer: list[str] | None,
         purpose: str | None,
     ) -> Pending: ...
     def ensure(

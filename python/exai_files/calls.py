@@ -86,6 +86,14 @@ def _names(platforms: str | Sequence[str] | None) -> list[str]:
     return names
 
 
+def _destination(to: str | Sequence[str] | None, prefer: Sequence[str] | None) -> dict[str, Any]:
+    if to == "any":
+        return {"to": [], "prefer": _names(prefer)}
+    if prefer is not None:
+        raise InvalidRequestError('`prefer` was given without to="any"', hint='pass to="any", or leave it out')
+    return {"to": _names(to), "prefer": None}
+
+
 @contextlib.contextmanager
 def readable(source: Source, name: str | None) -> Iterator[dict[str, Any]]:
     """The source as the core takes it: a path, or bytes with a name."""
@@ -252,23 +260,34 @@ class Calls:
         given: Mapping[str, Any],
         to: str | Sequence[str] | None,
         purpose: str | None,
-        paranoid: bool,
         timeout: Seconds | None,
         progress: Progress | None,
+        *,
+        prefer: Sequence[str] | None = None,
+        paranoid: bool = False,
+        bulk: bool = False,
     ) -> Call[FileRecord]:
         reporter = _Reporter(progress)
         pending = self.core.upload(
             **given,
-            to=_names(to),
+            **_destination(to, prefer),
             purpose=purpose,
             paranoid=paranoid,
+            bulk=bulk,
             timeout=_seconds(timeout),
             transfers=reporter.transfers,
         )
         return Call(pending, FileRecord._from_core, reporter)
 
-    def plan(self, given: Mapping[str, Any], to: str | Sequence[str] | None, purpose: str | None) -> Call[UploadPlan]:
-        return Call(self.core.plan(**given, to=_names(to), purpose=purpose), UploadPlan._from_core)
+    def plan(
+        self,
+        given: Mapping[str, Any],
+        to: str | Sequence[str] | None,
+        prefer: Sequence[str] | None,
+        purpose: str | None,
+    ) -> Call[UploadPlan]:
+        pending = self.core.plan(**given, **_destination(to, prefer), purpose=purpose)
+        return Call(pending, UploadPlan._from_core)
 
     def ensure(
         self,

@@ -83,9 +83,11 @@ class Client:
         source: Source,
         *,
         to: str | Sequence[str] | None = None,
+        prefer: Sequence[str] | None = None,
         name: str | None = None,
         purpose: str | None = None,
         paranoid: bool = False,
+        bulk: bool = False,
         timeout: Seconds | None = None,
         progress: Progress | None = None,
     ) -> FileRecord:
@@ -95,10 +97,13 @@ class Client:
 
         Args:
             source: A path, the bytes themselves, or an open binary file.
-            to: One platform or several, e.g. "moonshot" or ["moonshot", "zai"]. Default: `default_platforms`.
+            to: One platform or several, e.g. "moonshot" or ["moonshot", "zai"]; "any" for one platform that is well
+                and can take it, which the record's `choice` names. Default: `default_platforms`.
+            prefer: With "any": which to try first, best first. Default: `default_platforms`.
             name: File name the platforms show. Default: the path's last part; needed for bytes.
             purpose: What the platform will do with it, in any accepted spelling. Default: by the file's type.
             paranoid: Hash the file even if it has not changed since it was last hashed.
+            bulk: It may take its time: a fifth of each rate limit is left for calls that somebody waits for.
             timeout: Deadline of the whole call, in seconds or as timedelta.
             progress: Called with each `Transfer` that moved.
 
@@ -117,13 +122,17 @@ class Client:
             48213
         """
         with readable(source, name) as given:
-            return self._calls.upload(given, to, purpose, paranoid, timeout, progress).wait()
+            call = self._calls.upload(
+                given, to, purpose, timeout, progress, prefer=prefer, paranoid=paranoid, bulk=bulk
+            )
+            return call.wait()
 
     def plan(
         self,
         source: Source,
         *,
         to: str | Sequence[str] | None = None,
+        prefer: Sequence[str] | None = None,
         name: str | None = None,
         purpose: str | None = None,
     ) -> UploadPlan:
@@ -134,7 +143,7 @@ class Client:
             FileTooLargeError: Likewise.
         """
         with readable(source, name) as given:
-            return self._calls.plan(given, to, purpose).wait()
+            return self._calls.plan(given, to, prefer, purpose).wait()
 
     def ensure(
         self,
@@ -168,11 +177,11 @@ class Client:
         if isinstance(file, (str, FileRecord, Replica)):
             return self._calls.ensure(file, platform, purpose, max_age, timeout, progress).wait()
         with readable(file, name) as given:
-            record = self._calls.upload(given, platform, purpose, False, timeout, progress).wait()
+            record = self._calls.upload(given, platform, purpose, timeout, progress).wait()
             try:
                 return self._calls.ensure(record, platform, purpose, max_age, timeout, None).wait()
             except NotFoundError:  # lost there, which is known now
-                record = self._calls.upload(given, platform, purpose, False, timeout, progress).wait()
+                record = self._calls.upload(given, platform, purpose, timeout, progress).wait()
                 return self._calls.ensure(record, platform, purpose, max_age, timeout, None).wait()
 
     def list(
@@ -286,9 +295,9 @@ class Client:
         return self._calls.platforms().wait()
 
     def health(self) -> builtins.list[PlatformHealth]:
-        """How the connected platforms have been lately: their circuit breakers, shared by all that use the registry.
+        """How the connected platforms have been lately: circuit breakers, limits and retry budgets.
 
-        No platform is asked.
+        All that use the same registry (or Redis) share them. No platform is asked.
         """
         return self._calls.health().wait()
 
@@ -415,15 +424,20 @@ class AsyncClient:
         source: Source,
         *,
         to: str | Sequence[str] | None = None,
+        prefer: Sequence[str] | None = None,
         name: str | None = None,
         purpose: str | None = None,
         paranoid: bool = False,
+        bulk: bool = False,
         timeout: Seconds | None = None,
         progress: Progress | None = None,
     ) -> FileRecord:
         with contextlib.ExitStack() as spools:
             given = await _entered(spools, source, name)
-            return await self._calls.upload(given, to, purpose, paranoid, timeout, progress).run()
+            call = self._calls.upload(
+                given, to, purpose, timeout, progress, prefer=prefer, paranoid=paranoid, bulk=bulk
+            )
+            return await call.run()
 
     @_as(Client.plan)
     async def plan(
@@ -431,12 +445,13 @@ class AsyncClient:
         source: Source,
         *,
         to: str | Sequence[str] | None = None,
+        prefer: Sequence[str] | None = None,
         name: str | None = None,
         purpose: str | None = None,
     ) -> UploadPlan:
         with contextlib.ExitStack() as spools:
             given = await _entered(spools, source, name)
-            return await self._calls.plan(given, to, purpose).run()
+            return await self._calls.plan(given, to, prefer, purpose).run()
 
     @_as(Client.ensure)
     async def ensure(
@@ -454,11 +469,11 @@ class AsyncClient:
             return await self._calls.ensure(file, platform, purpose, max_age, timeout, progress).run()
         with contextlib.ExitStack() as spools:
             given = await _entered(spools, file, name)
-            record = await self._calls.upload(given, platform, purpose, False, timeout, progress).run()
+            record = await self._calls.upload(given, platform, purpose, timeout, progress).run()
             try:
                 return await self._calls.ensure(record, platform, purpose, max_age, timeout, None).run()
             except NotFoundError:  # lost there, which is known now
-                record = await self._calls.upload(given, platform, purpose, False, timeout, progress).run()
+                record = await self._calls.upload(given, platform, purpose, timeout, progress).run()
                 return await self._calls.ensure(record, platform, purpose, max_age, timeout, None).run()
 
     @_as(Client.list)

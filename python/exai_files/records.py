@@ -81,6 +81,20 @@ class Replica:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The platform that an upload `to="any"` went to, and why.
+
+    Attributes:
+        because: "already-there", "first" (the best preferred) or "next-best" (others were passed over).
+        passed_over: The platforms that would have come first, and what kept them from it.
+    """
+
+    platform: str
+    because: Literal["already-there", "first", "next-best"]
+    passed_over: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """One content we know, and where it is.
 
@@ -91,6 +105,7 @@ class FileRecord:
         mime: MIME type, from the bytes where they tell, else from the name.
         created_at: When it was first handed over (UTC).
         replicas: The live copies.
+        choice: Where an upload `to="any"` went, and why; None for others.
     """
 
     digest: str
@@ -99,11 +114,14 @@ class FileRecord:
     mime: str
     created_at: datetime
     replicas: tuple[Replica, ...]
+    choice: Choice | None = None
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> FileRecord:
         replicas = tuple(map(Replica._from_core, data["replicas"]))
-        return cls(**{**data, "created_at": _moment(data["created_at"]), "replicas": replicas})
+        choice = Choice(**data["choice"]) if "choice" in data else None
+        moment = _moment(data["created_at"])
+        return cls(**{**data, "created_at": moment, "replicas": replicas, "choice": choice})
 
     def on(self, platform: str) -> Replica | None:
         """The replica on `platform`, if there is one. The aliases "kimi" and "glm" are accepted."""
@@ -206,7 +224,7 @@ class BreakerHealth:
     Attributes:
         operation: "upload", "list", "get", "content" or "delete".
         state: "closed", "half-open" (trying out), "open", or what an operator set.
-        calls: Results in the window while it is closed; `failures` of them failed.
+        calls: Results in the window while it is closed; `failures` of them failed, `slow` were slow.
         open_until: When an open one lets calls through again.
         last_error: The latest failure that counted, as this process saw it.
     """
@@ -215,17 +233,54 @@ class BreakerHealth:
     state: Literal["closed", "half-open", "open", "forced-open", "disabled", "metrics-only"]
     calls: int
     failures: int
+    slow: int
     open_until: datetime | None
     last_error: str | None
 
 
 @dataclass(frozen=True)
+class PaceHealth:
+    """How an account's rate limits are used, by all processes together.
+
+    Attributes:
+        used: Turns given out in the latest window, and ahead; 0 where no limit is set.
+        share: What is used of the limits: 1.0, or less since the platform said that it is too much.
+        paused_for: Seconds for which everyone is held up, as the platform asked.
+    """
+
+    used: int
+    share: float
+    paused_for: float
+
+
+@dataclass(frozen=True)
+class BudgetHealth:
+    """What is left for repeating failed requests.
+
+    Attributes:
+        tokens: Of this process; 500 is full, and a retry takes 14 (5 of a throttled request).
+        requests: Of all processes within two minutes; `retries` of them were repeated ones.
+    """
+
+    tokens: int
+    requests: int
+    retries: int
+
+
+@dataclass(frozen=True)
 class PlatformHealth:
-    """How one platform has been lately."""
+    """How one platform has been lately.
+
+    Attributes:
+        in_flight: Requests of this process that are under way.
+    """
 
     platform: str
     account: str
     breakers: tuple[BreakerHealth, ...]
+    pace: PaceHealth
+    budget: BudgetHealth
+    in_flight: int
 
     @property
     def is_healthy(self) -> bool:
@@ -234,11 +289,12 @@ class PlatformHealth:
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> PlatformHealth:
-        breakers = (
+        breakers = tuple(
             BreakerHealth(**{**row, "open_until": row["open_until"] and _moment(row["open_until"])})
             for row in data["breakers"]
         )
-        return cls(data["platform"], data["account"], tuple(breakers))
+        pace = PaceHealth(**{**data["pace"], "share": data["pace"]["share"] / 1000})
+        return cls(**{**data, "breakers": breakers, "pace": pace, "budget": BudgetHealth(**data["budget"])})
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,12 @@ impl Layers {
             self.faults.push(format!("{origin}: {path}: keys do not belong into settings; name a variable with api_key_env or a file with api_key_file"));
             return;
         }
+        let is_in_file = matches!(origin, Origin::File { .. } | Origin::Profile { .. });
+        let has_password = |text: &str| schema::without_password(text) != text;
+        if setting.kind == Kind::RedisUrl && is_in_file && value.as_str().is_some_and(has_password) {
+            self.faults.push(format!("{origin}: {path}: passwords do not belong into files; set the whole URL in the variable EXAI_FILES_REDIS__URL"));
+            return;
+        }
         match setting.check(value) {
             Ok(value) => {
                 self.values.insert(path, (value, origin));
@@ -204,7 +210,7 @@ fn canonical(path: &str) -> String {
 /// The refused value, where it cannot be a secret.
 fn shown(setting: &Setting, value: &Value) -> String {
     match (setting.kind, value) {
-        (Kind::Secret | Kind::BaseUrl | Kind::ProxyUrl, _) => String::new(),
+        (Kind::Secret | Kind::BaseUrl | Kind::ProxyUrl | Kind::RedisUrl, _) => String::new(),
         (_, Value::String(text)) if text.len() > 40 => String::new(),
         (_, value) => format!(", not {value}"),
     }

@@ -53,6 +53,8 @@ pub struct Config {
     pub default_platforms: Vec<PlatformId>,
     pub deadline: Duration,
     pub platforms: Vec<PlatformConfig>,
+    /// Where breakers, limits and budgets of many hosts meet.
+    pub redis_url: Option<Secret>,
 }
 
 /// One platform's settings.
@@ -66,6 +68,7 @@ pub struct PlatformConfig {
     pub tier: Option<u64>,
     pub requests_per_minute: Option<u32>,
     pub uploads_per_minute: Option<u32>,
+    pub upload_bytes_per_second: Option<u64>,
     pub concurrency: Option<usize>,
     pub purpose: Option<String>,
     pub commit_horizon: Option<Duration>,
@@ -93,6 +96,7 @@ impl Config {
             default_platforms: Vec::new(),
             deadline: Duration::ZERO,
             platforms: Vec::new(),
+            redis_url: None,
             values: layers.values,
             env: sources.env,
         };
@@ -107,12 +111,16 @@ impl Config {
         }
     }
 
-    /// Keys live on in `PlatformConfig::key` alone.
+    /// Keys live on in `PlatformConfig::key` alone, a password in `redis_url`.
     fn forget_secrets(&mut self) {
         self.env.clear();
         for (path, (value, _)) in &mut self.values {
-            if schema::find(path).is_some_and(|setting| setting.kind == Kind::Secret) {
-                *value = Value::from("set");
+            match schema::find(path).map(|setting| setting.kind) {
+                Some(Kind::Secret) => *value = Value::from("set"),
+                Some(Kind::RedisUrl) => {
+                    *value = Value::from(schema::without_password(value.as_str().unwrap_or_default()));
+                }
+                _ => {}
             }
         }
     }
@@ -178,6 +186,7 @@ impl Config {
         {
             faults.push(format!("{origin}: breaker.successes_to_close: must be at most breaker.permitted_calls_in_half_open_state, {probes}: it would never close"));
         }
+        self.redis_url = self.text("redis.url").map(Secret::new);
         self.platforms = self.platform_names().iter().filter_map(|name| self.platform(name, faults)).collect();
         self.default_platforms = self.named_platforms(faults);
     }
@@ -242,6 +251,7 @@ impl Config {
             tier: self.count(&of("tier")),
             requests_per_minute: narrow("requests_per_minute"),
             uploads_per_minute: narrow("uploads_per_minute"),
+            upload_bytes_per_second: self.count(&of("upload_bytes_per_second")),
             concurrency: self.count(&of("concurrency")).and_then(|count| usize::try_from(count).ok()),
             purpose: self.text(&of("purpose")).map(str::to_owned),
             commit_horizon: self.duration(&of("commit_horizon")),

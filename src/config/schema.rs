@@ -29,6 +29,8 @@ pub(super) enum Kind {
     BaseUrl,
     /// An http(s) proxy.
     ProxyUrl,
+    /// One server, a Sentinel's master or a Cluster; a password is never shown.
+    RedisUrl,
     /// A list of tables, for `OpenAiCompatible::purposes`.
     Purposes,
     /// Taken from the call only, and never shown.
@@ -97,6 +99,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("retry.cap", Kind::Seconds { min: 0.0 }, "16", "Ceiling of every pause."),
     setting(
+        "retry.budget",
+        Kind::Count { min: 0, max: 100 },
+        "10",
+        "Retries of all processes together, in percent of an account's requests; 100 for no limit.",
+    ),
+    setting(
         "retry.upload_sends",
         Kind::Count { min: 1, max: 10 },
         "4",
@@ -127,6 +135,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         "50",
         "Percent of failures from which a platform is left in peace, for this operation.",
     ),
+    setting(
+        "breaker.slow_call_duration_threshold",
+        Kind::Seconds { min: 0.001 },
+        "60",
+        "Longer from the last byte sent to the first received is slow, whatever the file's size.",
+    ),
+    setting(
+        "breaker.slow_call_rate_threshold",
+        Kind::Count { min: 1, max: 101 },
+        "100",
+        "Percent of slow answers from which it is left in peace; 101 for never.",
+    ),
     setting("breaker.wait_duration_in_open_state", Kind::Seconds { min: 0.001 }, "5", "How long, at first."),
     setting("breaker.wait_factor", Kind::Count { min: 1, max: 100 }, "2", "The wait grows by it each time in a row,"),
     setting("breaker.max_wait_duration_in_open_state", Kind::Seconds { min: 0.001 }, "300", "up to this."),
@@ -142,6 +162,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         "2",
         "so many successes close it, and one failure opens it again.",
     ),
+    setting(
+        "redis.url",
+        Kind::RedisUrl,
+        "",
+        "Shares breakers, limits and retry budgets between hosts: redis://, rediss://, redis+sentinel://, redis+cluster://.",
+    ),
+    setting("redis.namespace", Kind::Text, "\"exai_files\"", "Every key begins with it."),
+    setting(
+        "redis.timeout",
+        Kind::Seconds { min: 0.001 },
+        "0.05",
+        "A server that takes longer to answer is done without, and looked for once a second.",
+    ),
+    setting("redis.ca_bundle", Kind::Path, "", "PEM file of the authority behind a rediss:// server's certificate."),
     setting("platforms.*.enabled", Kind::Flag, "true", "Whether to connect to it."),
     setting("platforms.*.kind", Kind::OneOf(&["openai-compatible"]), "", "For platforms of your own."),
     setting(
@@ -178,6 +212,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Count { min: 0, max: 1_000_000 },
         "",
         "Uploads alone; 0 for no limit.",
+    ),
+    setting(
+        "platforms.*.upload_bytes_per_second",
+        Kind::Bytes,
+        "",
+        "Bytes of uploads, of all processes together. Default: no limit.",
     ),
     setting(
         "platforms.*.concurrency",
@@ -286,6 +326,7 @@ impl Setting {
                 };
                 text().filter(is_proxy).map(|text| json!(text)).ok_or("must be an http:// or https:// URL".into())
             }
+            Kind::RedisUrl => text().ok_or("must be a URL".into()).and_then(redis_url).map(Value::String),
             Kind::Purposes => match value.is_array() {
                 true => Ok(value.clone()),
                 false => Err("must be a list of tables, each with a name".into()),
@@ -319,6 +360,36 @@ fn bytes_of(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.trim().parse::<f64>().ok().filter(|number| *number >= 0.0).map(|number| (number * factor as f64) as u64)
+}
+
+fn redis_url(text: &str) -> Result<String, String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (security, servers) = scheme.split_once('+').unwrap_or((scheme, ""));
+    if !matches!(security, "redis" | "rediss") || !matches!(servers, "" | "sentinel" | "cluster") {
+        return Err("must begin with redis://, rediss://, redis+sentinel:// or redis+cluster://".into());
+    }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    if hosts.split(',').any(str::is_empty) {
+        return Err("must name a host".into());
+    }
+    match (servers, path) {
+        ("", _) if hosts.contains(',') => {
+            Err("must name one host; redis+sentinel:// and redis+cluster:// take more".into())
+        }
+        ("sentinel", "") => Err("must end with the master's name, such as /mymaster".into()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// A URL with a list of hosts, which no URL parser reads.
+pub(super) fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((user, _)) => format!("{scheme}://{}", &rest[user.len() + 1..]),
+        _ => text.to_owned(),
+    }
 }
 
 /// Without a trailing slash, because `//files` is another route on some gateways (platform_api.md §7.2).

@@ -10,6 +10,7 @@ use super::upload::UploadRequest;
 use crate::content::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{FileRecord, PlatformId, Purpose, Replica};
+use crate::resilience::Lane;
 
 /// What must be there, and how sure we want to be.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ impl Manager {
                 to: vec![request.platform.clone()],
                 purpose: request.purpose.clone(),
                 paranoid: false,
+                lane: Lane::Interactive,
                 deadline: left,
             };
             let same_bytes =

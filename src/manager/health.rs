@@ -5,24 +5,24 @@ use serde::Serialize;
 use super::Manager;
 use crate::error::Result;
 use crate::model::{AccountId, Operation, PlatformId};
-use crate::resilience::{BreakerHealth, Mode};
+use crate::resilience::{AccountHealth, Mode};
 
 /// How one platform has been, as seen from here.
 #[derive(Debug, Serialize)]
 pub struct PlatformHealth<'m> {
     pub platform: &'m PlatformId,
     pub account: &'m AccountId,
-    /// One for each operation.
-    pub breakers: Vec<BreakerHealth>,
+    #[serde(flatten)]
+    pub health: AccountHealth,
 }
 
 impl Manager {
-    /// Every connected platform's circuit breakers. Asks no platform.
+    /// Every connected platform's circuit breakers, limits and retry budget. Asks no platform.
     pub async fn health(&self) -> Vec<PlatformHealth<'_>> {
         let mut health = Vec::with_capacity(self.connections.len());
         for (platform, connection) in &self.connections {
-            let breakers = connection.resilience.health().await;
-            health.push(PlatformHealth { platform, account: connection.platform.account(), breakers });
+            let account = connection.platform.account();
+            health.push(PlatformHealth { platform, account, health: connection.resilience.health().await });
         }
         health
     }

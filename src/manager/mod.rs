@@ -1,6 +1,7 @@
 //! The jobs a user asks for, each a straight line.
 
 mod browse;
+mod choose;
 mod closing;
 mod delete;
 mod ensure;
@@ -27,6 +28,7 @@ use crate::registry::Registry;
 use crate::resilience::Resilience;
 
 pub use browse::{PlatformInfo, RemoteListing};
+pub use choose::{Because, Choice};
 pub use ensure::EnsureRequest;
 pub use health::PlatformHealth;
 pub use progress::{Phase, Transfer, Transfers};

@@ -16,6 +16,7 @@ use crate::error::{Delivery, Error, ErrorKind, Result, Retry};
 use crate::model::{FileObject, Operation, Origin, RemoteStatus, Replica};
 use crate::platform::Upload;
 use crate::registry::{Claim, HeldIntent, Intent, RENEW_EVERY, Settlement};
+use crate::resilience::Ask;
 
 /// Pauses between two looks at someone else's claim.
 const CLAIM_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(250);
@@ -84,7 +85,7 @@ impl Manager {
     }
 
     /// The commonest case: nothing to do and nothing to write.
-    fn already_there(&self, target: &Target<'_>, file: &Prepared) -> Option<Replica> {
+    pub(super) fn already_there(&self, target: &Target<'_>, file: &Prepared) -> Option<Replica> {
         let placement = &target.intent.placement;
         let now = self.clock.now();
         let known = file.known.as_ref().filter(|record| record.name == file.source.name)?;
@@ -174,7 +175,8 @@ impl Manager {
         if *sends >= self.options.upload_sends {
             return Err(sends_used_up(target, *sends));
         }
-        let permit = target.connection.resilience.admit(Operation::Upload, deadline).await?;
+        let ask = Ask { operation: Operation::Upload, lane: target.lane, bytes: file.identity.size };
+        let permit = target.connection.resilience.admit(ask, deadline).await?;
         if *sends > 0 || intent.taken_from.is_some() {
             self.registry.sending(intent).await?;
         }

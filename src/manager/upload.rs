@@ -12,6 +12,7 @@ use crate::content::{OpenSource, Source, tagged_name};
 use crate::error::{Error, ErrorKind, Partial, Result};
 use crate::model::{ContentKind, Digest, FileRecord, Identity, Origin, PlatformId, Purpose, Replica};
 use crate::registry::{NewIntent, Placement};
+use crate::resilience::Lane;
 
 /// What to upload, and where to.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct UploadRequest {
     pub purpose: Option<String>,
     /// Hash the file even if it has not changed since it was last hashed.
     pub paranoid: bool,
+    /// Whether somebody waits for it.
+    pub lane: Lane,
     /// For everything: queues, retries and transfer.
     pub deadline: Duration,
 }
@@ -44,6 +47,7 @@ pub(super) struct Target<'m> {
     pub(super) connection: &'m Connection,
     pub(super) intent: NewIntent,
     pub(super) content: ContentKind,
+    pub(super) lane: Lane,
     /// The largest age the platform lets a file reach.
     pub(super) retention: Option<Duration>,
 }
@@ -196,7 +200,7 @@ impl Manager {
         }
     }
 
-    fn target(&self, platform: &PlatformId, file: &Prepared, request: &UploadRequest) -> Result<Target<'_>> {
+    pub(super) fn target(&self, platform: &PlatformId, file: &Prepared, request: &UploadRequest) -> Result<Target<'_>> {
         let connection = self.connection(platform)?;
         let capabilities = connection.platform.capabilities();
         let Prepared { source, identity, .. } = file;
@@ -216,6 +220,7 @@ impl Manager {
         Ok(Target {
             connection,
             content: rule.content,
+            lane: request.lane,
             retention: capabilities.retention(),
             intent: NewIntent {
                 placement,

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::credentials::CredentialProvider;
 use crate::error::{Delivery, Error, ErrorKind, PlatformContext, Result, Retry};
 use crate::model::{AccountId, ContentKind, FileObject, Operation, PlatformId, Purpose};
-use crate::resilience::Resilience;
+use crate::resilience::{Resilience, note_wait};
 use crate::transport::{FilePart, HttpClient, Multipart, Phase, Request, Response, TransportError, TransportErrorKind};
 
 /// Longest answer that is read: a listing of everything an account may hold fits many times.
@@ -95,7 +95,10 @@ impl FilesApi {
         let credential = self.credentials.credential().await?;
         let request = request.bearer(&credential).map_err(|error| self.transport_error(operation, error))?;
         tracing::debug!(platform = %self.id(), %operation, "sending");
-        self.http.send(request, deadline).await.map_err(|error| self.transport_error(operation, error))
+        let response =
+            self.http.send(request, deadline).await.map_err(|error| self.transport_error(operation, error))?;
+        note_wait(response.waited());
+        Ok(response)
     }
 
     /// One request and its whole answer, which is a success.

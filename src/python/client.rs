@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
 use crate::model::{Digest, Operation, PlatformId};
 use crate::registry::FileFilter;
-use crate::resilience::Mode;
+use crate::resilience::{Lane, Mode};
 
 /// A commented configuration file with every setting.
 #[pyfunction]
@@ -120,7 +120,7 @@ impl Client {
         to_py(py, &known.map_err(|error| raise(py, &error))?)
     }
 
-    #[pyo3(signature = (*, path, data, is_spool, name, to, purpose, paranoid, timeout, transfers))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, purpose, paranoid, bulk, timeout, transfers))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn upload(
         &self,
@@ -129,26 +129,39 @@ impl Client {
         is_spool: bool,
         name: Option<String>,
         to: Vec<String>,
+        prefer: Option<Vec<String>>,
         purpose: Option<String>,
         paranoid: bool,
+        bulk: bool,
         timeout: Option<f64>,
         transfers: &TransferList,
     ) -> Pending {
         let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
         let request = self.within(timeout).and_then(|deadline| {
-            Ok(UploadRequest {
+            let prefer = prefer.as_deref().map(platform_ids).transpose()?;
+            let request = UploadRequest {
                 source: source(path, data, is_spool),
                 name,
                 to: platform_ids(&to)?,
                 purpose,
                 paranoid,
+                lane: if bulk { Lane::Bulk } else { Lane::Interactive },
                 deadline,
-            })
+            };
+            Ok((request, prefer))
         });
-        self.pending(request.map(|request| async move { Answer::of(&manager.upload(request, &transfers).await?) }))
+        self.pending(request.map(|(request, prefer)| async move {
+            let Some(prefer) = prefer else { return Answer::of(&manager.upload(request, &transfers).await?) };
+            let (record, choice) = manager.upload_to_any(request, &prefer, &transfers).await?;
+            let mut record = value(&record)?;
+            record["choice"] = value(&choice)?;
+            Ok(Answer::Data(record))
+        }))
     }
 
-    #[pyo3(signature = (*, path, data, is_spool, name, to, purpose))]
+    /// `prefer`: to any one platform, these first.
+    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, purpose))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn plan(
         &self,
         path: Option<PathBuf>,
@@ -156,18 +169,28 @@ impl Client {
         is_spool: bool,
         name: Option<String>,
         to: Vec<String>,
+        prefer: Option<Vec<String>>,
         purpose: Option<String>,
     ) -> Pending {
         let manager = self.manager.clone();
-        let request = platform_ids(&to).map(|to| UploadRequest {
-            source: source(path, data, is_spool),
-            name,
-            to,
-            purpose,
-            paranoid: false,
-            deadline: self.deadline,
+        let request = platform_ids(&to).and_then(|to| {
+            let request = UploadRequest {
+                source: source(path, data, is_spool),
+                name,
+                to,
+                purpose,
+                paranoid: false,
+                lane: Lane::Interactive,
+                deadline: self.deadline,
+            };
+            Ok((request, prefer.as_deref().map(platform_ids).transpose()?))
         });
-        self.pending(request.map(|request| async move { Answer::of(&manager.plan(&request).await?) }))
+        self.pending(request.map(|(request, prefer)| async move {
+            match prefer {
+                Some(prefer) => Answer::of(&manager.plan_for_any(&request, &prefer).await?),
+                None => Answer::of(&manager.plan(&request).await?),
+            }
+        }))
     }
 
     #[pyo3(signature = (*, platform, name, created_after, after, limit))]

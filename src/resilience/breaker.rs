@@ -1,6 +1,6 @@
-//! One circuit breaker at work: of one platform, account and operation.
+//! One circuit breaker at work.
 //!
-//! Its truth is in the database. Each process looks at it again when its own picture is older than [`FRESH`], sends
+//! Its truth is in the shared state. Each process looks at it again when its own picture is older than [`FRESH`], sends
 //! failures at once and successes once a second: a healthy platform costs next to nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::circuit_breaker::{
     self, BreakerSettings, BreakerState, CircuitBreaker, Mode, Outcome, Refusal, Report, Transition,
 };
-use super::shared::SharedState;
-use crate::clock::{Clock, Timestamp};
+use super::slowness;
+use super::state::SharedState;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{AccountId, Operation, PlatformId};
 
 /// How old a process' picture of a shared breaker may be.
 const FRESH: Duration = Duration::from_millis(100);
@@ -26,11 +26,11 @@ const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// What a breaker is doing, and why.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct BreakerHealth {
-    pub operation: &'static str,
     pub state: BreakerState,
     /// Results in the window, while it is closed.
     pub calls: u32,
     pub failures: u32,
+    pub slow: u32,
     pub open_until: Option<Timestamp>,
     /// The latest failure that counted, as this process saw it.
     pub last_error: Option<String>,
@@ -38,11 +38,10 @@ pub struct BreakerHealth {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    platform: PlatformId,
-    operation: Operation,
+    /// As people call what it guards: "moonshot upload".
+    name: String,
     key: String,
     settings: BreakerSettings,
-    clock: Arc<dyn Clock>,
     shared: SharedState,
     picture: Mutex<Picture>,
 }
@@ -51,7 +50,7 @@ pub(super) struct Breaker {
 #[derive(Debug)]
 struct Picture {
     circuit: CircuitBreaker,
-    taken_at: Option<Instant>,
+    seen_at: Option<Instant>,
     /// Successes of the current generation that were not told yet.
     untold: u32,
     told_at: Instant,
@@ -67,70 +66,80 @@ pub(super) struct BreakerPermit {
 }
 
 impl Breaker {
-    pub(super) fn new(
-        platform: &PlatformId,
-        account: &AccountId,
-        operation: Operation,
-        settings: BreakerSettings,
-        clock: Arc<dyn Clock>,
-        shared: SharedState,
-    ) -> Self {
+    /// Those with the same name share what they know.
+    pub(super) fn new(name: String, settings: BreakerSettings, shared: SharedState) -> Self {
         let picture = Picture {
             circuit: CircuitBreaker::default(),
-            taken_at: None,
+            seen_at: None,
             untold: 0,
             told_at: Instant::now(),
             last_error: None,
         };
         Breaker {
-            key: format!("breaker/{platform}/{account}/{operation}"),
-            platform: platform.clone(),
-            operation,
+            key: format!("breaker/{}", name.replace(' ', "/")),
+            name,
             settings,
-            clock,
             shared,
             picture: Mutex::new(picture),
         }
     }
 
     /// Whether asking for a permit now would be in vain: before waiting for anything else.
+    ///
+    /// # Errors
+    /// `CircuitOpen`.
     pub(super) async fn check(&self) -> Result<()> {
         self.refresh().await;
-        let picture = self.picture();
-        match picture.circuit.refusal(&self.settings, self.clock.now()) {
-            Some(refusal) => Err(self.open_error(refusal, picture.last_error.as_deref())),
-            None => Ok(()),
-        }
+        let refusal = self.picture().circuit.refusal(&self.settings, self.shared.now());
+        refusal.map_or(Ok(()), |refusal| Err(self.open_error(refusal)))
     }
 
     /// # Errors
     /// `CircuitOpen`.
     pub(super) async fn permit(self: &Arc<Self>) -> Result<BreakerPermit> {
-        let (settings, now, token) = (self.settings, self.clock.now(), rand::rng().random());
-        let is_passable = matches!(
-            self.picture().circuit.state(),
-            BreakerState::Closed | BreakerState::Disabled | BreakerState::MetricsOnly
-        );
-        let granted = match is_passable {
-            true => self.picture().circuit.acquire(&settings, now, token),
-            false => self.update(now, move |circuit| circuit.acquire(&settings, now, token)).await,
-        };
+        if let Some(permit) = self.permit_at_hand() {
+            return permit;
+        }
+        self.refresh().await;
+        if let Some(permit) = self.permit_at_hand() {
+            return permit;
+        }
+        let (settings, token) = (self.settings, rand::rng().random());
+        let granted = self.update(move |circuit, now| circuit.acquire(&settings, now, token)).await;
         self.tell(granted.1, None);
-        match granted.0 {
+        self.granted(granted.0)
+    }
+
+    /// A permit, or a refusal, where nobody else needs to be asked.
+    pub(super) fn permit_at_hand(self: &Arc<Self>) -> Option<Result<BreakerPermit>> {
+        let (mut picture, now) = (self.picture(), self.shared.now());
+        if !picture.is_fresh() {
+            return None;
+        }
+        let granted = match picture.circuit.state() {
+            BreakerState::Closed | BreakerState::Disabled | BreakerState::MetricsOnly => {
+                picture.circuit.acquire(&self.settings, now, 0).0
+            }
+            _ => Err(picture.circuit.refusal(&self.settings, now)?),
+        };
+        drop(picture);
+        Some(self.granted(granted))
+    }
+
+    fn granted(self: &Arc<Self>, granted: Result<circuit_breaker::Permit, Refusal>) -> Result<BreakerPermit> {
+        match granted {
             Ok(permit) => Ok(BreakerPermit { breaker: self.clone(), permit, is_settled: false }),
-            Err(refusal) => Err(self.open_error(refusal, self.picture().last_error.as_deref())),
+            Err(refusal) => Err(self.open_error(refusal)),
         }
     }
 
     pub(super) async fn set_mode(&self, mode: Mode) {
-        let now = self.clock.now();
-        let change = self.update(now, move |circuit| circuit.set_mode(now, mode)).await;
+        let change = self.update(move |circuit, now| circuit.set_mode(now, mode)).await;
         self.tell(change, None);
     }
 
     pub(super) async fn reset(&self) {
-        let now = self.clock.now();
-        let change = self.update(now, move |circuit| circuit.reset(now)).await;
+        let change = self.update(|circuit, now| circuit.reset(now)).await;
         self.tell(change, None);
     }
 
@@ -139,19 +148,19 @@ impl Breaker {
         let picture = self.picture();
         let tally = picture.circuit.tally();
         BreakerHealth {
-            operation: self.operation.as_str(),
             state: picture.circuit.state(),
             calls: tally.calls,
             failures: tally.failures,
+            slow: tally.slow,
             open_until: picture.circuit.open_until(),
             last_error: picture.last_error.clone(),
         }
     }
 
-    async fn report(&self, permit: circuit_breaker::Permit, outcome: Outcome, error: Option<&Error>) {
+    async fn report(&self, permit: circuit_breaker::Permit, outcome: Outcome, error: Option<&str>) {
         let Some(successes) = self.to_be_told(permit, outcome, error) else { return };
-        let (settings, now) = (self.settings, self.clock.now());
-        let report = self.update(now, move |circuit| {
+        let settings = self.settings;
+        let report = self.update(move |circuit, now| {
             for _ in 0..successes {
                 circuit.report(&settings, now, permit.unlent(), Outcome::Success);
             }
@@ -164,10 +173,10 @@ impl Breaker {
     }
 
     /// Whether a result is to be told now, and how many earlier successes with it.
-    fn to_be_told(&self, permit: circuit_breaker::Permit, outcome: Outcome, error: Option<&Error>) -> Option<u32> {
+    fn to_be_told(&self, permit: circuit_breaker::Permit, outcome: Outcome, error: Option<&str>) -> Option<u32> {
         let mut picture = self.picture();
         if let Some(error) = error.filter(|_| outcome == Outcome::Failure) {
-            picture.last_error = Some(error.message().to_owned());
+            picture.last_error = Some(error.to_owned());
         }
         match outcome {
             Outcome::Ignored if !permit.is_probe() => return None,
@@ -184,48 +193,51 @@ impl Breaker {
     /// Changes the shared breaker; where that fails, this process' own picture, so that no call fails because of it.
     async fn update<T: Send + 'static>(
         &self,
-        now: Timestamp,
-        step: impl FnOnce(&mut CircuitBreaker) -> T + Clone + Send + 'static,
+        step: impl FnMut(&mut CircuitBreaker, Timestamp) -> T + Clone + Send + 'static,
     ) -> T {
-        match self.shared.update(&self.key, now, step.clone()).await {
+        match self.shared.update(&self.key, step.clone()).await {
             Ok((answer, circuit)) => {
                 self.picture().see(circuit);
                 answer
             }
             Err(error) => {
                 tracing::debug!(%error, "a circuit breaker could not be shared");
-                step(&mut self.picture().circuit)
+                let (mut step, now, mut picture) = (step, self.shared.now(), self.picture());
+                picture.seen_at = Some(Instant::now());
+                step(&mut picture.circuit, now)
             }
         }
     }
 
     async fn refresh(&self) {
-        if self.picture().taken_at.is_some_and(|at| at.elapsed() < FRESH) {
+        if self.picture().is_fresh() {
             return;
         }
         match self.shared.read(&self.key).await {
             Ok(circuit) => self.picture().see(circuit),
-            Err(error) => tracing::debug!(%error, "a circuit breaker could not be read"),
+            Err(error) => {
+                tracing::debug!(%error, "a circuit breaker could not be read");
+                self.picture().seen_at = Some(Instant::now());
+            }
         }
     }
 
     fn tell(&self, change: Option<Transition>, why: Option<&str>) {
         let Some(Transition { from, to }) = change else { return };
-        let (platform, operation) = (&self.platform, self.operation);
         match to {
-            BreakerState::Open => tracing::warn!(%platform, %operation, %from, why, "circuit breaker opened"),
-            _ => tracing::info!(%platform, %operation, %from, %to, "circuit breaker changed"),
+            BreakerState::Open => tracing::warn!(breaker = %self.name, %from, why, "circuit breaker opened"),
+            _ => tracing::info!(breaker = %self.name, %from, %to, "circuit breaker changed"),
         }
     }
 
-    fn open_error(&self, refusal: Refusal, last_error: Option<&str>) -> Error {
-        let (platform, operation) = (&self.platform, self.operation);
-        let why = last_error.map_or(String::new(), |last| format!("; its latest failure: {last}"));
+    fn open_error(&self, refusal: Refusal) -> Error {
+        let why =
+            self.picture().last_error.as_ref().map_or(String::new(), |last| format!("; its latest failure: {last}"));
         let hint = match refusal.retry_in {
             Some(wait) => format!("try again in {:.1} s, or use another platform", wait.as_secs_f64()),
             None => "an operator has opened its circuit breaker: reset it, or use another platform".to_owned(),
         };
-        Error::new(ErrorKind::CircuitOpen, format!("{platform} is not asked to {operation} for now{why}"))
+        Error::new(ErrorKind::CircuitOpen, format!("{} is left in peace for now{why}", self.name))
             .with_hint(hint)
             .with_retry(Retry::Never, refusal.retry_in)
     }
@@ -241,19 +253,32 @@ impl Picture {
             self.untold = 0;
         }
         self.circuit = circuit;
-        self.taken_at = Some(Instant::now());
+        self.seen_at = Some(Instant::now());
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.seen_at.is_some_and(|at| at.elapsed() < FRESH)
     }
 }
 
 impl BreakerPermit {
     /// Runs the request, keeps a probe's lease meanwhile, and tells how it ended.
-    pub(super) async fn run<T>(mut self, request: impl Future<Output = Result<T>>) -> Result<T> {
-        let outcome = self.keep(request).await;
-        let error = outcome.as_ref().err();
+    pub(super) async fn run<T>(self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let (waited, answer) = slowness::timed(self.keep(request)).await;
+        let outcome = match &answer {
+            Err(error) => outcome_of(error),
+            Ok(_) if waited > self.breaker.settings.slow_call => Outcome::Slow,
+            Ok(_) => Outcome::Success,
+        };
+        self.settle(outcome, answer.as_ref().err().map(Error::message)).await;
+        answer
+    }
+
+    /// Tells how the request ended; `error` is for people.
+    pub(super) async fn settle(mut self, outcome: Outcome, error: Option<&str>) {
         // Said first: a result is told once, even if the telling is cancelled.
         self.is_settled = true;
-        self.breaker.report(self.permit, error.map_or(Outcome::Success, outcome_of), error).await;
-        outcome
+        self.breaker.report(self.permit, outcome, error).await;
     }
 
     async fn keep<T>(&self, request: impl Future<Output = T>) -> T {
@@ -265,10 +290,10 @@ impl BreakerPermit {
         tokio::pin!(request);
         loop {
             tokio::select! {
-                outcome = &mut request => return outcome,
+                answer = &mut request => return answer,
                 () = tokio::time::sleep(every) => {
-                    let (settings, now) = (breaker.settings, breaker.clock.now());
-                    breaker.update(now, move |circuit| circuit.renew(&settings, now, permit)).await;
+                    let settings = breaker.settings;
+                    breaker.update(move |circuit, now| circuit.renew(&settings, now, permit)).await;
                 }
             }
         }
@@ -278,9 +303,8 @@ impl BreakerPermit {
 impl Drop for BreakerPermit {
     fn drop(&mut self) {
         if !self.is_settled && self.permit.is_probe() {
-            let (breaker, permit) = (&self.breaker, self.permit);
-            let (settings, now) = (breaker.settings, breaker.clock.now());
-            breaker.shared.update_soon(&breaker.key, now, move |circuit: &mut CircuitBreaker| {
+            let (settings, permit) = (self.breaker.settings, self.permit);
+            self.breaker.shared.update_soon(&self.breaker.key, move |circuit: &mut CircuitBreaker, now| {
                 circuit.report(&settings, now, permit, Outcome::Ignored);
             });
         }

@@ -34,6 +34,8 @@ pub struct BreakerSettings {
     pub failure_rate: u32,
     /// Percent of slow results from which it opens; above 100, slowness never does.
     pub slow_rate: u32,
+    /// A request that waits longer for the first byte of its answer, after its own last one, is slow.
+    pub slow_call: Duration,
     /// The first wait while open.
     pub wait: Duration,
     /// Each time it opens again without having closed, the wait grows by this factor.
@@ -52,7 +54,8 @@ impl BreakerSettings {
         window: Window::Time(Duration::from_secs(60)),
         minimum_calls: 20,
         failure_rate: 50,
-        slow_rate: 101,
+        slow_rate: 100,
+        slow_call: Duration::from_secs(60),
         wait: Duration::from_secs(5),
         wait_factor: 2.0,
         wait_cap: Duration::from_secs(300),

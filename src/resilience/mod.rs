@@ -8,7 +8,9 @@ mod circuit_breaker;
 mod pace;
 mod rate_limiter;
 mod retry;
-mod shared;
+mod retry_budget;
+mod slowness;
+mod state;
 
 use std::sync::Arc;
 
@@ -18,8 +20,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use breaker::{Breaker, BreakerPermit};
 use rate_limiter::RateLimiter;
+use retry_budget::RetryBudget;
 
-use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Operation, PlatformId};
 
@@ -28,16 +30,39 @@ pub use circuit_breaker::{
     BreakerSettings, BreakerState, CircuitBreaker, Mode, Outcome, Permit as CircuitPermit, Refusal, Report, Transition,
     Window,
 };
-pub use pace::{Pace, Rate, Rates};
+pub use pace::{Ask, Grant, Lane, Pace, PaceAnswer, PaceHealth, PaceStep, Rate, Rates};
 pub use retry::RetryPolicy;
-pub use shared::SharedState;
+pub use retry_budget::{BudgetHealth, Counts, Spending};
+pub use slowness::note_wait;
+pub use state::{Memory, Redis, RedisOptions, SharedState, Sqlite, StateBackend, Step};
 
-/// What may be asked of one account.
-#[derive(Clone, Debug)]
-pub struct Limits {
+/// How calls of one account are made survivable.
+#[derive(Clone, Copy, Debug)]
+pub struct ResilienceOptions {
+    pub retry: RetryPolicy,
     pub rates: Rates,
     /// Requests in flight, of this process.
     pub concurrency: usize,
+    pub breaker: BreakerSettings,
+}
+
+/// How one account of a platform has been.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AccountHealth {
+    /// One for each operation.
+    pub breakers: Vec<OperationHealth>,
+    pub pace: PaceHealth,
+    pub budget: BudgetHealth,
+    /// Requests of this process that are under way.
+    pub in_flight: usize,
+}
+
+/// How one operation has been.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct OperationHealth {
+    pub operation: &'static str,
+    #[serde(flatten)]
+    pub breaker: BreakerHealth,
 }
 
 /// Leave to send one request; dropping it gives its place to the next.
@@ -60,29 +85,28 @@ pub struct Resilience {
     label: String,
     retry: RetryPolicy,
     limiter: RateLimiter,
+    budget: RetryBudget,
     /// One for each operation: bytes that cannot go up must not stop deletes.
     breakers: [Arc<Breaker>; Operation::ALL.len()],
     in_flight: Arc<Semaphore>,
+    concurrency: usize,
 }
 
 impl Resilience {
-    pub fn new(
-        platform: &PlatformId,
-        account: &AccountId,
-        retry: RetryPolicy,
-        limits: &Limits,
-        breaker: BreakerSettings,
-        shared: &SharedState,
-        clock: &Arc<dyn Clock>,
-    ) -> Self {
-        let breaker_of =
-            |operation| Arc::new(Breaker::new(platform, account, operation, breaker, clock.clone(), shared.clone()));
+    pub fn new(platform: &PlatformId, account: &AccountId, options: &ResilienceOptions, shared: &SharedState) -> Self {
+        let breaker_of = |operation| {
+            let name = format!("{platform} {account} {operation}");
+            Arc::new(Breaker::new(name, options.breaker, shared.clone()))
+        };
+        let concurrency = options.concurrency.max(1);
         Resilience {
             breakers: Operation::ALL.map(breaker_of),
             label: platform.to_string(),
-            retry,
-            limiter: RateLimiter::new(platform, account, limits.rates, shared.clone(), clock.clone()),
-            in_flight: Arc::new(Semaphore::new(limits.concurrency.max(1))),
+            retry: options.retry,
+            limiter: RateLimiter::new(format!("pace/{platform}/{account}"), options.rates, shared.clone()),
+            budget: RetryBudget::new(format!("budget/{platform}/{account}"), options.retry.budget, shared.clone()),
+            in_flight: Arc::new(Semaphore::new(concurrency)),
+            concurrency,
         }
     }
 
@@ -104,7 +128,10 @@ impl Resilience {
         loop {
             let permit = attempts.admitted(self.admit(operation, deadline).await)?;
             let error = match permit.run(send()).await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.budget.succeeded();
+                    return Ok(value);
+                }
                 Err(error) => error,
             };
             let again = error.is_retryable(operation);
@@ -122,24 +149,42 @@ impl Resilience {
     /// # Errors
     /// `CircuitOpen` at once while the platform is left in peace; `RateLimited` at once when no turn can come before
     /// the deadline; `TimedOut` when too many requests are in flight until then.
-    pub async fn admit(&self, operation: Operation, deadline: Instant) -> Result<Permit> {
+    pub async fn admit(&self, ask: impl Into<Ask>, deadline: Instant) -> Result<Permit> {
+        let ask = ask.into();
         if Instant::now() >= deadline {
             return Err(self.still_queued());
         }
-        let breaker = &self.breakers[operation as usize];
+        let breaker = &self.breakers[ask.operation as usize];
         breaker.check().await?;
         let in_flight = self.in_flight.clone();
         let room = match timeout_at(deadline, in_flight.acquire_owned()).await {
             Ok(Ok(room)) => room,
             _ => return Err(self.still_queued()),
         };
-        self.pace(operation, deadline).await?;
-        Ok(Permit { breaker: breaker.permit().await?, _room: room })
+        self.pace(ask, deadline).await?;
+        let permit = Permit { breaker: breaker.permit().await?, _room: room };
+        self.budget.count().await;
+        Ok(permit)
     }
 
-    /// What each operation's circuit breaker is doing.
-    pub async fn health(&self) -> Vec<BreakerHealth> {
-        join_all(self.breakers.iter().map(|breaker| breaker.health())).await
+    /// What breakers, limits and the retry budget are doing. Asks no platform.
+    pub async fn health(&self) -> AccountHealth {
+        let breakers = join_all(self.breakers.iter().map(|breaker| breaker.health())).await;
+        AccountHealth {
+            breakers: Operation::ALL
+                .into_iter()
+                .zip(breakers)
+                .map(|(operation, breaker)| OperationHealth { operation: operation.as_str(), breaker })
+                .collect(),
+            pace: self.limiter.health().await,
+            budget: self.budget.health(),
+            in_flight: self.concurrency - self.in_flight.available_permits(),
+        }
+    }
+
+    /// Why a request of this kind would be refused now, if it would.
+    pub async fn refusal(&self, operation: Operation) -> Option<Error> {
+        self.breakers[operation as usize].check().await.err()
     }
 
     /// Sets what an operator wants of one operation's breaker, or of all.
@@ -164,21 +209,29 @@ impl Resilience {
     ///
     /// # Errors
     /// `RateLimited` at once when no turn can come before the deadline.
-    pub async fn pace(&self, operation: Operation, deadline: Instant) -> Result<()> {
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let wait = self.limiter.reserve(operation, patience).await.map_err(|wait| self.too_fast(wait))?;
-        if !wait.is_zero() {
+    pub async fn pace(&self, ask: impl Into<Ask>, deadline: Instant) -> Result<()> {
+        let ask = ask.into();
+        loop {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let wait = self.limiter.reserve(ask, patience).await.map_err(|wait| self.too_fast(wait))?;
+            if wait.is_zero() {
+                return Ok(());
+            }
             tracing::info!(platform = %self.label, ?wait, "waiting for the account's pace");
+            let turn = Instant::now() + wait;
             sleep(wait).await;
+            // Who comes late to one window may be one too many in the next: it asks again.
+            if turn.elapsed() <= self.limiter.lateness() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// A platform that says "slow down" says it to all requests of the account, of every process. (Our own refusals
     /// have no context.)
     async fn heed(&self, error: &Error) {
-        if let (ErrorKind::RateLimited, Some(wait), Some(_)) = (error.kind(), error.retry_after(), error.context()) {
-            self.limiter.pause(wait).await;
+        if error.kind() == ErrorKind::RateLimited && error.context().is_some() {
+            self.limiter.throttled(error.retry_after()).await;
         }
     }
 
@@ -223,13 +276,19 @@ impl Attempts<'_> {
         self.resilience.heed(&error).await;
         self.failed.push(error.message().to_owned());
         let number = u32::try_from(self.failed.len()).unwrap_or(u32::MAX);
-        match self.resilience.retry.pause(number, &error).filter(|_| again) {
-            Some(pause) if Instant::now() + pause < self.deadline => {
+        let pause = self.resilience.retry.pause(number, &error).filter(|_| again);
+        match pause.filter(|pause| Instant::now() + *pause < self.deadline) {
+            // An upload that may have arrived is looked for, whatever that costs.
+            Some(_) if !self.resilience.budget.allows(&error) && !error.is_ambiguous() => {
+                tracing::warn!(platform = %self.resilience.label, "not repeated: the retry budget is spent");
+                Err(error.with_attempts(std::mem::take(&mut self.failed)))
+            }
+            Some(pause) => {
                 tracing::info!(platform = %self.resilience.label, attempt = number, ?pause, error = %error.message(), "retrying");
                 sleep(pause).await;
                 Ok(())
             }
-            _ => Err(error.with_attempts(std::mem::take(&mut self.failed))),
+            None => Err(error.with_attempts(std::mem::take(&mut self.failed))),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The pace of one account: a reserving sliding log for each limit, plain data and pure steps in time.
+//! The pace of one account: a reserving sliding log, plain data and pure steps in time.
 //!
 //! Each request is given the moment at which it may go, and none is promised a moment that would break a limit. A
 //! token bucket of N per window lets up to 2N − 1 requests into one window; Moonshot's lowest tier has N = 3.
+//! `state/redis/pace.lua` takes the very same steps for many hosts.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,24 @@ use crate::model::Operation;
 /// Moments that processes note out of order differ by less than this; more is a clock set back.
 const CLOCK_STEP: Duration = Duration::from_secs(5);
 
+/// A log of more requests than this is kept as one of shorter windows.
+const LONGEST_LOG: u32 = 1_000;
+const SHORT_LOG: u32 = 100;
+
+/// What each lane may take of a limit while the other wants some too, in percent.
+const LANE_PERCENT: u32 = 80;
+
+/// A throttled account's limits shrink to this percentage, at most once in [`CUT_EVERY`], never below [`LEAST`].
+const CUT_PERCENT: u32 = 70;
+const CUT_EVERY: Duration = Duration::from_secs(10);
+const LEAST: u32 = 100;
+/// And grow by a hundredth of the whole every ten seconds.
+const GROWTH: u32 = 10;
+const GROWS_EVERY: Duration = Duration::from_secs(10);
+const WHOLE: u32 = 1_000;
+
 /// At most `requests` in any `window`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Rate {
     pub requests: u32,
     pub window: Duration,
@@ -26,9 +42,22 @@ impl Rate {
         Rate { requests, window: Duration::from_secs(60) }
     }
 
-    /// The window plus what requests may bunch up by on their way: leaving in time is not arriving in time.
-    fn guarded_window(self) -> Duration {
-        self.window + (self.window / 120).max(Duration::from_millis(50))
+    /// One that asks no more of the platform and needs no long log: a window is so many shorter ones, end to end.
+    pub(super) fn thinned(self) -> Self {
+        if self.requests <= LONGEST_LOG {
+            return self;
+        }
+        let parts = self.requests / SHORT_LOG;
+        Rate { requests: SHORT_LOG, window: self.window / parts }
+    }
+
+    /// What requests may bunch up by on their way: leaving in time is not arriving in time.
+    pub(super) fn guard(self) -> Duration {
+        (self.window / 120).max(Duration::from_millis(50))
+    }
+
+    pub(super) fn guarded_window(self) -> Duration {
+        self.window + self.guard()
     }
 }
 
@@ -39,76 +68,302 @@ pub struct Rates {
     pub requests: Option<Rate>,
     /// Of uploads alone, on top of `requests`.
     pub uploads: Option<Rate>,
+    /// Of the bytes of uploads, per second.
+    pub upload_bytes: Option<u64>,
+}
+
+impl Rates {
+    pub(super) const NONE: Rates = Rates { requests: None, uploads: None, upload_bytes: None };
+
+    /// The longest span that any limit looks back.
+    pub(super) fn window(&self) -> Duration {
+        [self.requests, self.uploads].into_iter().flatten().map(Rate::guarded_window).max().unwrap_or_default()
+    }
+
+    /// What one of so many processes may take when they cannot agree.
+    pub(super) fn divided(self, processes: u32) -> Self {
+        let divided = |rate: Rate| match rate.requests / processes.max(1) {
+            0 => Rate { requests: 1, window: rate.window * processes / rate.requests.max(1) },
+            requests => Rate { requests, ..rate },
+        };
+        Rates {
+            requests: self.requests.map(divided),
+            uploads: self.uploads.map(divided),
+            upload_bytes: self.upload_bytes.map(|bytes| (bytes / u64::from(processes.max(1))).max(1)),
+        }
+    }
+}
+
+/// Who waits when there is not enough for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lane {
+    /// Somebody waits for it. Finds a fifth of each limit free of bulk work.
+    #[default]
+    Interactive,
+    /// May take its time; sure of a fifth of each limit.
+    Bulk,
+}
+
+/// A request that wants a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    pub operation: Operation,
+    pub lane: Lane,
+    /// Of an upload.
+    pub bytes: u64,
+}
+
+impl From<Operation> for Ask {
+    fn from(operation: Operation) -> Self {
+        Ask { operation, lane: Lane::Interactive, bytes: 0 }
+    }
+}
+
+/// One turn given out, as its process remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// How long ago its turn was.
+    pub age: Duration,
+    pub id: u64,
+    pub(super) turn: Turn,
+}
+
+/// What may happen to a pace.
+#[derive(Clone, Debug)]
+pub enum PaceStep {
+    /// Changes nothing.
+    Look,
+    /// Asks for a turn within `patience`.
+    Reserve { ask: Ask, patience: Duration, id: u64 },
+    /// Holds everyone up for so long.
+    Pause(Duration),
+    /// The platform said that it is too much: there will be less for a while.
+    Throttled,
+    /// Tells of turns that were given out while the state could not be reached.
+    Recall(Vec<Grant>),
+}
+
+/// What a pace answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaceAnswer {
+    /// How long until the turn; or how long until there could be one, which is longer than the patience. Nothing is
+    /// reserved then.
+    pub wait: Result<Duration, Duration>,
+    pub health: PaceHealth,
+}
+
+/// How an account's limits are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PaceHealth {
+    /// Turns in the latest window and ahead.
+    pub used: u32,
+    /// What is used of the limits since the platform last throttled, in permille.
+    pub share: u32,
+    /// For how much longer everyone is held up.
+    #[serde(serialize_with = "seconds")]
+    pub paused_for: Duration,
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// The turns given out lately.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
-    requests: Log,
-    uploads: Log,
-    paused_until: Option<Timestamp>,
+    /// By time.
+    turns: Vec<(Timestamp, Turn)>,
+    /// When the bytes that have gone are paid for.
+    bytes_paid_at: Timestamp,
+    paused_until: Timestamp,
+    share: Share,
     /// The latest moment anyone came.
     seen_at: Timestamp,
 }
 
-/// The latest turns of one limit, oldest first; at most as many as the rate allows in a window.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Log(VecDeque<Timestamp>);
+/// What a turn was for: which limits it counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Turn(u8);
 
-impl Pace {
-    /// The moment at which a request may go; or how long until one could, when that is past `latest`. Nothing is
-    /// reserved then, of either limit.
-    pub fn reserve(
-        &mut self,
-        rates: &Rates,
-        operation: Operation,
-        now: Timestamp,
-        latest: Timestamp,
-    ) -> Result<Timestamp, Duration> {
-        let uploads = rates.uploads.filter(|_| operation == Operation::Upload);
-        self.heal(now);
-        let free = self.paused_until.map_or(now, |until| until.max(now));
-        let turn = free.max(self.requests.next(rates.requests)).max(self.uploads.next(uploads));
-        if turn > latest {
-            return Err(turn.since(now));
-        }
-        self.requests.note(rates.requests, turn);
-        self.uploads.note(uploads, turn);
-        Ok(turn)
+impl Turn {
+    const UPLOAD: u8 = 1;
+    const BULK: u8 = 2;
+
+    pub(super) fn of(ask: Ask) -> Self {
+        let upload = if ask.operation == Operation::Upload { Turn::UPLOAD } else { 0 };
+        let bulk = if ask.lane == Lane::Bulk { Turn::BULK } else { 0 };
+        Turn(upload | bulk)
     }
 
-    /// Holds everyone up until `until`, if that is later than any earlier pause.
-    pub fn pause_until(&mut self, until: Timestamp) {
-        self.paused_until = Some(self.paused_until.map_or(until, |earlier| earlier.max(until)));
+    pub(super) fn bits(self) -> u8 {
+        self.0
+    }
+
+    fn is_upload(self) -> bool {
+        self.0 & Turn::UPLOAD != 0
+    }
+
+    fn is_bulk(self) -> bool {
+        self.0 & Turn::BULK != 0
+    }
+}
+
+/// What is used of the limits: less after a throttling, more again with time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Share {
+    permille: u32,
+    cut_at: Timestamp,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Share { permille: WHOLE, cut_at: Timestamp(i64::MIN) }
+    }
+}
+
+impl Share {
+    fn now(&self, now: Timestamp) -> u32 {
+        let steps = now.since(self.cut_at).as_micros() / GROWS_EVERY.as_micros();
+        u32::try_from(steps)
+            .map_or(WHOLE, |steps| self.permille.saturating_add(steps.saturating_mul(GROWTH)).min(WHOLE))
+    }
+
+    /// The requests of one burst are throttled together; they say one thing, once.
+    fn cut(&mut self, now: Timestamp) {
+        if now.since(self.cut_at) >= CUT_EVERY {
+            *self = Share { permille: (self.now(now) * CUT_PERCENT / 100).max(LEAST), cut_at: now };
+        }
+    }
+}
+
+/// One limit, and the turns it is about.
+struct Limit<'p> {
+    turns: Vec<&'p (Timestamp, Turn)>,
+    count: usize,
+    window: Duration,
+}
+
+impl Limit<'_> {
+    /// The first moment from `turn` on at which one more breaks nothing: any `count` turns that lie within a window
+    /// forbid the moments that would make it one too many.
+    fn first_free(&self, mut turn: Timestamp) -> Timestamp {
+        for run in self.turns.windows(self.count) {
+            let (first, last) = (run[0].0, run[self.count - 1].0);
+            let is_run = last.since(first) < self.window;
+            if is_run && last.minus(self.window) < turn && turn < first.plus(self.window) {
+                turn = first.plus(self.window);
+            }
+        }
+        turn
+    }
+}
+
+impl Pace {
+    /// Takes one step.
+    pub fn step(&mut self, rates: &Rates, now: Timestamp, step: &PaceStep) -> PaceAnswer {
+        self.heal(now);
+        self.forget(rates, now);
+        let wait = match step {
+            PaceStep::Look => Ok(Duration::ZERO),
+            PaceStep::Reserve { ask, patience, .. } => self.reserve(rates, now, *ask, *patience),
+            PaceStep::Pause(wait) => {
+                self.paused_until = self.paused_until.max(now.plus(*wait));
+                Ok(Duration::ZERO)
+            }
+            PaceStep::Throttled => {
+                self.share.cut(now);
+                Ok(Duration::ZERO)
+            }
+            PaceStep::Recall(grants) => {
+                grants.iter().for_each(|grant| self.note(now.minus(grant.age), grant.turn));
+                Ok(Duration::ZERO)
+            }
+        };
+        PaceAnswer { wait, health: self.health(now) }
+    }
+
+    fn reserve(&mut self, rates: &Rates, now: Timestamp, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
+        let kind = Turn::of(ask);
+        let turn = self.first_free(rates, now, ask);
+        let wait = turn.since(now);
+        if wait > patience {
+            return Err(wait);
+        }
+        if rates.requests.is_some() || rates.uploads.is_some() && kind.is_upload() {
+            self.note(turn, kind);
+        }
+        if let Some(per_second) = rates.upload_bytes {
+            let cost = u128::from(ask.bytes) * 1_000_000 / u128::from(per_second.max(1));
+            let cost = Duration::from_micros(u64::try_from(cost).unwrap_or(u64::MAX));
+            self.bytes_paid_at = self.bytes_paid_at.max(turn).plus(cost);
+        }
+        Ok(wait)
+    }
+
+    fn first_free(&self, rates: &Rates, now: Timestamp, ask: Ask) -> Timestamp {
+        let paid_at = rates.upload_bytes.filter(|_| ask.bytes > 0).map_or(now, |_| self.bytes_paid_at);
+        let limits = self.limits(rates, now, ask);
+        let mut turn = now.max(self.paused_until).max(paid_at);
+        loop {
+            let free = limits.iter().fold(turn, |turn, limit| limit.first_free(turn));
+            if free == turn {
+                return turn;
+            }
+            turn = free;
+        }
+    }
+
+    /// What limits this request: each is one of the account's, of its uploads, or of a lane.
+    fn limits(&self, rates: &Rates, now: Timestamp, ask: Ask) -> Vec<Limit<'_>> {
+        let (share, kind) = (self.share.now(now), Turn::of(ask));
+        let limit = |rate: Rate, percent: u32, counts: fn(Turn, Turn) -> bool| Limit {
+            turns: self.turns.iter().filter(|(_, turn)| counts(*turn, kind)).collect(),
+            count: (rate.requests * share / WHOLE * percent / 100).max(1) as usize,
+            window: rate.guarded_window(),
+        };
+        let mut limits = Vec::with_capacity(3);
+        if let Some(rate) = rates.requests {
+            limits.push(limit(rate, 100, |_, _| true));
+            if kind.is_bulk() || self.turns.iter().any(|(_, turn)| turn.is_bulk()) {
+                limits.push(limit(rate, LANE_PERCENT, |turn, kind| turn.is_bulk() == kind.is_bulk()));
+            }
+        }
+        if let Some(rate) = rates.uploads.filter(|_| kind.is_upload()) {
+            limits.push(limit(rate, 100, |turn, _| turn.is_upload()));
+        }
+        limits
+    }
+
+    fn note(&mut self, at: Timestamp, turn: Turn) {
+        let after = self.turns.partition_point(|(other, _)| *other <= at);
+        self.turns.insert(after, (at, turn));
+    }
+
+    fn forget(&mut self, rates: &Rates, now: Timestamp) {
+        let past = now.minus(rates.window());
+        self.turns.retain(|(at, _)| *at > past);
+    }
+
+    fn health(&self, now: Timestamp) -> PaceHealth {
+        PaceHealth {
+            used: u32::try_from(self.turns.len()).unwrap_or(u32::MAX),
+            share: self.share.now(now),
+            paused_for: self.paused_until.since(now),
+        }
     }
 
     /// A clock that was set back takes everything it had measured back with it.
     fn heal(&mut self, now: Timestamp) {
         let back = self.seen_at.since(now);
         if back > CLOCK_STEP {
-            let moments = self.requests.0.iter_mut().chain(&mut self.uploads.0).chain(&mut self.paused_until);
+            let known = [&mut self.bytes_paid_at, &mut self.paused_until, &mut self.share.cut_at];
+            let moments = self.turns.iter_mut().map(|(at, _)| at).chain(known);
             moments.for_each(|moment| *moment = moment.minus(back));
             self.seen_at = now;
         }
         self.seen_at = self.seen_at.max(now);
-    }
-}
-
-impl Log {
-    /// The first moment that breaks no limit.
-    fn next(&self, rate: Option<Rate>) -> Timestamp {
-        let Some(rate) = rate else { return Timestamp(i64::MIN) };
-        let is_full = self.0.len() >= rate.requests as usize;
-        let oldest = self.0.front().filter(|_| is_full);
-        oldest.map_or(Timestamp(i64::MIN), |oldest| oldest.plus(rate.guarded_window()))
-    }
-
-    fn note(&mut self, rate: Option<Rate>, turn: Timestamp) {
-        let Some(rate) = rate else { return };
-        self.0.push_back(turn);
-        while self.0.len() > rate.requests as usize {
-            self.0.pop_front();
-        }
     }
 }
 
@@ -119,47 +374,72 @@ mod tests {
     use super::*;
 
     const START: Timestamp = Timestamp(1_800_000_000_000_000);
-    const FAR: Timestamp = Timestamp(i64::MAX);
+    const FAR: Duration = Duration::from_secs(1_000_000_000);
 
     fn after(millis: u64) -> Timestamp {
         START.plus(Duration::from_millis(millis))
     }
 
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
     fn requests(rate: Rate) -> Rates {
-        Rates { requests: Some(rate), uploads: None }
+        Rates { requests: Some(rate), ..Rates::NONE }
+    }
+
+    fn reserve(
+        pace: &mut Pace,
+        rates: &Rates,
+        ask: impl Into<Ask>,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Duration, Duration> {
+        pace.step(rates, now, &PaceStep::Reserve { ask: ask.into(), patience, id: 0 }).wait
     }
 
     #[test]
     fn a_full_window_waits_for_its_oldest_request() {
         let (mut pace, rates) = (Pace::default(), requests(Rate::per_minute(3)));
-        let turns: Vec<_> = (0..4).map(|_| pace.reserve(&rates, Operation::List, START, FAR).unwrap()).collect();
-        assert_eq!(turns, [START, START, START, after(60_500)]);
+        let waits: Vec<_> =
+            (0..4).map(|_| reserve(&mut pace, &rates, Operation::List, START, FAR).unwrap().as_millis()).collect();
+        assert_eq!(waits, [0, 0, 0, 60_500]);
     }
 
     #[test]
     fn no_hope_before_the_deadline_is_said_at_once_and_reserves_nothing() {
         let (mut pace, rates) = (Pace::default(), requests(Rate::per_minute(1)));
-        pace.reserve(&rates, Operation::List, START, FAR).unwrap();
-        let hopeless = pace.reserve(&rates, Operation::List, START, after(5_000));
-        assert_eq!(hopeless, Err(Duration::from_millis(60_500)));
-        assert_eq!(pace.reserve(&rates, Operation::List, START, FAR), Ok(after(60_500)));
+        reserve(&mut pace, &rates, Operation::List, START, FAR).unwrap();
+        let hopeless = reserve(&mut pace, &rates, Operation::List, START, millis(5_000));
+        assert_eq!(hopeless, Err(millis(60_500)));
+        assert_eq!(reserve(&mut pace, &rates, Operation::List, START, FAR), Ok(millis(60_500)));
     }
 
     #[test]
     fn an_upload_that_has_no_turn_takes_none_of_other_requests() {
-        let rates = Rates { requests: Some(Rate::per_minute(2)), uploads: Some(Rate::per_minute(1)) };
+        let uploads = Some(Rate::per_minute(1));
+        let rates = Rates { uploads, ..requests(Rate::per_minute(2)) };
         let mut pace = Pace::default();
-        pace.reserve(&rates, Operation::Upload, START, FAR).unwrap();
-        pace.reserve(&rates, Operation::Upload, START, after(1_000)).unwrap_err();
-        assert_eq!(pace.reserve(&rates, Operation::List, START, after(1_000)), Ok(START));
+        reserve(&mut pace, &rates, Operation::Upload, START, FAR).unwrap();
+        reserve(&mut pace, &rates, Operation::Upload, START, millis(1_000)).unwrap_err();
+        assert_eq!(reserve(&mut pace, &rates, Operation::List, START, millis(1_000)), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn others_go_before_an_upload_that_waits_for_long() {
+        let rates = Rates { uploads: Some(Rate::per_minute(1)), ..requests(Rate::per_minute(3)) };
+        let mut pace = Pace::default();
+        reserve(&mut pace, &rates, Operation::Upload, START, FAR).unwrap();
+        assert_eq!(reserve(&mut pace, &rates, Operation::Upload, START, FAR), Ok(millis(60_500)));
+        assert_eq!(reserve(&mut pace, &rates, Operation::List, START, FAR), Ok(Duration::ZERO));
     }
 
     #[test]
     fn a_pause_holds_everyone_up() {
         let mut pace = Pace::default();
-        pace.pause_until(after(19_000));
-        pace.pause_until(after(7_000));
-        assert_eq!(pace.reserve(&Rates::default(), Operation::Get, START, FAR), Ok(after(19_000)));
+        pace.step(&Rates::NONE, START, &PaceStep::Pause(millis(19_000)));
+        pace.step(&Rates::NONE, START, &PaceStep::Pause(millis(7_000)));
+        assert_eq!(reserve(&mut pace, &Rates::NONE, Operation::Get, START, FAR), Ok(millis(19_000)));
     }
 
     #[test]
@@ -167,26 +447,99 @@ mod tests {
         let (mut pace, rates) = (Pace::default(), requests(Rate::per_minute(2)));
         let later = START.plus(Duration::from_secs(3_600));
         for _ in 0..2 {
-            pace.reserve(&rates, Operation::List, later, FAR).unwrap();
+            reserve(&mut pace, &rates, Operation::List, later, FAR).unwrap();
         }
-        pace.pause_until(later.plus(Duration::from_secs(3)));
-        assert_eq!(pace.reserve(&rates, Operation::List, START, FAR), Ok(after(60_500)));
+        pace.step(&rates, later, &PaceStep::Pause(millis(3_000)));
+        assert_eq!(reserve(&mut pace, &rates, Operation::List, START, FAR), Ok(millis(60_500)));
+    }
+
+    #[test]
+    fn bytes_are_paid_for_after_they_went() {
+        let mut pace = Pace::default();
+        let rates = Rates { upload_bytes: Some(1_000), ..Rates::NONE };
+        let upload = |bytes| Ask { bytes, ..Operation::Upload.into() };
+        assert_eq!(reserve(&mut pace, &rates, upload(5_000), START, FAR), Ok(Duration::ZERO));
+        assert_eq!(reserve(&mut pace, &rates, upload(1), after(1_000), FAR), Ok(millis(4_000)));
+        assert_eq!(reserve(&mut pace, &rates, Operation::List, after(1_000), FAR), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn bulk_work_leaves_a_fifth_and_is_left_a_fifth() {
+        let (mut pace, rates) = (Pace::default(), requests(Rate::per_minute(10)));
+        let bulk = Ask { lane: Lane::Bulk, ..Operation::List.into() };
+        let now = |pace: &mut Pace, ask: Ask| {
+            (0..10).take_while(|_| reserve(pace, &rates, ask, START, Duration::ZERO).is_ok()).count()
+        };
+        assert_eq!(now(&mut pace, bulk), 8);
+        assert_eq!(now(&mut pace, Operation::List.into()), 2);
+        let mut pace = Pace::default();
+        reserve(&mut pace, &rates, bulk, START, FAR).unwrap();
+        assert_eq!(now(&mut pace, Operation::List.into()), 8);
+        assert_eq!(now(&mut pace, bulk), 1);
+    }
+
+    #[test]
+    fn throttling_is_learnt_once_a_burst_and_forgotten_slowly() {
+        let (mut pace, rates) = (Pace::default(), requests(Rate::per_minute(100)));
+        let mut share = |at: Timestamp, step| pace.step(&rates, at, &step).health.share;
+        assert_eq!(share(START, PaceStep::Look), 1_000);
+        assert_eq!(share(START, PaceStep::Throttled), 700);
+        assert_eq!(share(after(100), PaceStep::Throttled), 700);
+        assert_eq!(share(after(10_000), PaceStep::Look), 710);
+        assert_eq!(share(after(10_000), PaceStep::Throttled), 497);
+        assert_eq!(share(after(1_000_000), PaceStep::Look), 1_000);
+        assert_eq!((1..99).map(|n| share(after(1_000_000 + n * 10_000), PaceStep::Throttled)).min(), Some(100));
+        let mut taken = 0;
+        while reserve(&mut pace, &rates, Operation::List, after(2_000_000), Duration::ZERO).is_ok() {
+            taken += 1;
+        }
+        assert!((10..20).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn a_high_limit_is_kept_by_shorter_windows() {
+        for requests in [1_001, 1_500, 10_000] {
+            let rate = Rate::per_minute(requests);
+            let thin = rate.thinned();
+            let parts = u32::try_from(rate.window.as_micros() / thin.window.as_micros()).unwrap();
+            assert!(thin.requests <= LONGEST_LOG && parts * thin.requests <= requests, "{requests}");
+            assert!(parts * thin.requests * 10 >= requests * 9, "{requests}");
+        }
     }
 
     proptest! {
-        /// In any window there are at most N turns, and a turn is never later than it has to be.
+        /// In any window there are at most N turns, and no turn could be sooner.
         #[test]
-        fn every_turn_is_exact(limit in 1u32..8, gaps in prop::collection::vec(0u64..40_000, 1..60)) {
-            let rate = Rate::per_minute(limit);
-            let (mut pace, mut now, mut turns) = (Pace::default(), START, Vec::<Timestamp>::new());
-            for gap in gaps {
-                now = now.plus(Duration::from_millis(gap));
-                let earliest = turns.len().checked_sub(limit as usize)
-                    .map_or(now, |nth| turns[nth].plus(rate.guarded_window()).max(now));
-                let turn = pace.reserve(&requests(rate), Operation::List, now, FAR).unwrap();
-                prop_assert_eq!(turn, earliest);
-                turns.push(turn);
+        fn every_turn_is_exact(
+            limits in (1u32..8, 1u32..4),
+            asks in prop::collection::vec((0u64..30_000, any::<bool>()), 1..60),
+        ) {
+            let uploads = Some(Rate::per_minute(limits.1));
+            let rates = Rates { uploads, ..requests(Rate::per_minute(limits.0)) };
+            let (mut pace, mut now, mut turns) = (Pace::default(), START, Vec::<(Timestamp, bool)>::new());
+            for (gap, is_upload) in asks {
+                now = now.plus(millis(gap));
+                let operation = if is_upload { Operation::Upload } else { Operation::List };
+                let turn = now.plus(reserve(&mut pace, &rates, operation, now, FAR).unwrap());
+                let fits = |at: Timestamp| {
+                    let mut with = turns.clone();
+                    with.push((at, is_upload));
+                    keeps(&with, |_| true, limits.0) && (!is_upload || keeps(&with, |upload| upload, limits.1))
+                };
+                prop_assert!(fits(turn));
+                let just_free = turns.iter().map(|(at, _)| at.plus(Rate::per_minute(1).guarded_window()));
+                for sooner in just_free.chain([now]).filter(|at| (now..turn).contains(at)) {
+                    prop_assert!(!fits(sooner), "{sooner} before {turn}");
+                }
+                turns.push((turn, is_upload));
             }
         }
+    }
+
+    fn keeps(turns: &[(Timestamp, bool)], counts: impl Fn(bool) -> bool, limit: u32) -> bool {
+        let window = Rate::per_minute(1).guarded_window();
+        let counted: Vec<_> = turns.iter().filter(|(_, upload)| counts(*upload)).map(|(at, _)| *at).collect();
+        let within = |from: &Timestamp| counted.iter().filter(|at| *at >= from && **at < from.plus(window)).count();
+        counted.iter().all(|from| within(from) <= limit as usize)
     }
 }

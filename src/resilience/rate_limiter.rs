@@ -1,15 +1,17 @@
-//! One account's rate limits at work. Their truth is in the database: one write for each turn where there is a rate;
-//! where there is none, a look now and then for a pause that the platform asked any process for.
+//! One account's rate limits at work: one step of the shared state for each turn where there is a rate; where there is
+//! none, a look now and then for a pause that the platform asked any process for.
+//!
+//! While the state cannot be reached, a process takes its part of the rates, and counts what it was given before.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pace::{Pace, Rates};
-use super::shared::SharedState;
-use crate::clock::{Clock, Timestamp};
-use crate::model::{AccountId, Operation, PlatformId};
+use super::pace::{Ask, Grant, Pace, PaceAnswer, PaceHealth, PaceStep, Rate, Rates, Turn};
+use super::state::SharedState;
+use crate::clock::Timestamp;
 
 /// How old this process' picture may be, where there is nothing to reserve.
 const FRESH: Duration = Duration::from_millis(100);
@@ -18,76 +20,159 @@ const FRESH: Duration = Duration::from_millis(100);
 pub(super) struct RateLimiter {
     key: String,
     rates: Rates,
-    clock: Arc<dyn Clock>,
     shared: SharedState,
-    picture: Mutex<Picture>,
+    own: Mutex<Own>,
 }
 
-#[derive(Debug, Default)]
-struct Picture {
+/// What this process knows by itself.
+#[derive(Debug)]
+struct Own {
+    /// Its turns of the latest window, with their moments.
+    granted: VecDeque<(Instant, Grant)>,
+    health: PaceHealth,
+    seen_at: Option<Instant>,
+    paused_until: Instant,
+    alone: Option<Alone>,
+}
+
+/// The state cannot be reached.
+#[derive(Debug)]
+struct Alone {
     pace: Pace,
-    taken_at: Option<Instant>,
+    granted: Vec<(Instant, Grant)>,
 }
 
 impl RateLimiter {
-    pub(super) fn new(
-        platform: &PlatformId,
-        account: &AccountId,
-        rates: Rates,
-        shared: SharedState,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        RateLimiter { key: format!("pace/{platform}/{account}"), rates, clock, shared, picture: Mutex::default() }
+    pub(super) fn new(key: String, rates: Rates, shared: SharedState) -> Self {
+        let rates =
+            Rates { requests: rates.requests.map(Rate::thinned), uploads: rates.uploads.map(Rate::thinned), ..rates };
+        let own = Own {
+            granted: VecDeque::new(),
+            health: PaceHealth::default(),
+            seen_at: None,
+            paused_until: Instant::now(),
+            alone: None,
+        };
+        RateLimiter { key, rates, shared, own: Mutex::new(own) }
     }
 
     /// How long until this request's turn; or how long until one could come, when that is longer than `patience`.
-    pub(super) async fn reserve(&self, operation: Operation, patience: Duration) -> Result<Duration, Duration> {
-        let (rates, now) = (self.rates, self.clock.now());
-        let latest = now.plus(patience);
-        let turn = if rates == Rates::default() {
-            self.refresh().await;
-            self.picture().pace.clone().reserve(&rates, operation, now, latest)
-        } else {
-            self.update(now, move |pace| pace.reserve(&rates, operation, now, latest)).await
-        };
-        turn.map(|turn| turn.since(now))
+    pub(super) async fn reserve(&self, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
+        if self.rates == Rates::NONE {
+            return self.unless_paused(patience).await;
+        }
+        let id = rand::random();
+        let answer = self.step(PaceStep::Reserve { ask, patience, id }).await;
+        if let Ok(wait) = answer.wait {
+            self.own().remember(wait, Grant { age: Duration::ZERO, id, turn: Turn::of(ask) }, &self.rates);
+        }
+        answer.wait
     }
 
-    /// Holds every process up for `wait`.
-    pub(super) async fn pause(&self, wait: Duration) {
-        let now = self.clock.now();
-        self.update(now, move |pace| pace.pause_until(now.plus(wait))).await;
+    /// How long after its turn a request may still leave: half of what the windows are guarded by.
+    pub(super) fn lateness(&self) -> Duration {
+        let guards = [self.rates.requests, self.rates.uploads].into_iter().flatten().map(Rate::guard);
+        guards.min().map_or(Duration::MAX, |guard| guard / 2)
     }
 
-    /// Changes the shared log; where that fails, this process' own, so that no call fails because of it.
-    async fn update<T: Send + 'static>(
-        &self,
-        now: Timestamp,
-        step: impl FnOnce(&mut Pace) -> T + Clone + Send + 'static,
-    ) -> T {
-        match self.shared.update(&self.key, now, step.clone()).await {
-            Ok((answer, pace)) => {
-                *self.picture() = Picture { pace, taken_at: Some(Instant::now()) };
+    /// Holds every process up for `wait`, and takes less of the limits for a while.
+    pub(super) async fn throttled(&self, wait: Option<Duration>) {
+        if let Some(wait) = wait {
+            self.own().hold_until(Instant::now() + wait);
+            self.step(PaceStep::Pause(wait)).await;
+        }
+        if self.rates != Rates::NONE {
+            self.step(PaceStep::Throttled).await;
+        }
+    }
+
+    pub(super) async fn health(&self) -> PaceHealth {
+        self.step(PaceStep::Look).await.health
+    }
+
+    async fn unless_paused(&self, patience: Duration) -> Result<Duration, Duration> {
+        let is_fresh = self.own().seen_at.is_some_and(|at| at.elapsed() < FRESH);
+        if !is_fresh {
+            self.step(PaceStep::Look).await;
+        }
+        let wait = self.own().paused_until.saturating_duration_since(Instant::now());
+        if wait <= patience { Ok(wait) } else { Err(wait) }
+    }
+
+    /// One step of the state that all share; of this process' own while that is out of reach.
+    async fn step(&self, step: PaceStep) -> PaceAnswer {
+        self.recall().await;
+        match self.shared.pace(&self.key, &self.rates, &step).await {
+            Ok(answer) => {
+                self.own().see(answer.health);
                 answer
             }
             Err(error) => {
                 tracing::debug!(%error, "a rate limit could not be shared");
-                step(&mut self.picture().pace)
+                self.own().step(&self.rates, self.shared.processes(), self.shared.now(), &step)
             }
         }
     }
 
-    async fn refresh(&self) {
-        if self.picture().taken_at.is_some_and(|at| at.elapsed() < FRESH) {
-            return;
-        }
-        match self.shared.read(&self.key).await {
-            Ok(pace) => *self.picture() = Picture { pace, taken_at: Some(Instant::now()) },
-            Err(error) => tracing::debug!(%error, "a rate limit could not be read"),
+    /// Tells of the turns that were taken alone, once the state is there again.
+    async fn recall(&self) {
+        let grants: Vec<Grant> = match &self.own().alone {
+            None => return,
+            Some(alone) => alone.granted.iter().map(|(at, grant)| Grant { age: at.elapsed(), ..*grant }).collect(),
+        };
+        if self.shared.pace(&self.key, &self.rates, &PaceStep::Recall(grants)).await.is_ok() {
+            self.own().alone = None;
         }
     }
 
-    fn picture(&self) -> MutexGuard<'_, Picture> {
-        self.picture.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Own {
+    fn see(&mut self, health: PaceHealth) {
+        self.health = health;
+        self.seen_at = Some(Instant::now());
+        self.hold_until(Instant::now() + health.paused_for);
+    }
+
+    fn hold_until(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(until);
+    }
+
+    fn remember(&mut self, wait: Duration, grant: Grant, rates: &Rates) {
+        let granted = (Instant::now() + wait, grant);
+        self.granted.push_back(granted);
+        let window = rates.window();
+        while self.granted.front().is_some_and(|(at, _)| at.elapsed() > window) {
+            self.granted.pop_front();
+        }
+        if let Some(alone) = &mut self.alone {
+            alone.granted.push(granted);
+        }
+    }
+
+    /// A step of this process alone: with its part of the rates, on top of what it was given already; and if others
+    /// may just have used the limit up, only after a window.
+    fn step(&mut self, rates: &Rates, processes: u32, now: Timestamp, step: &PaceStep) -> PaceAnswer {
+        // Half of the rates: so nobody needs to know what the others were given lately, if that was less than half.
+        let part = rates.divided(processes.saturating_mul(2));
+        if self.alone.is_none() {
+            let mut pace = Pace::default();
+            let grants = self.granted.iter().map(|(at, grant)| Grant { age: at.elapsed(), ..*grant }).collect();
+            pace.step(&part, now, &PaceStep::Recall(grants));
+            let most = rates.requests.map_or(u32::MAX, |rate| rate.requests);
+            if self.health.used > most / 2 {
+                pace.step(&part, now, &PaceStep::Pause(rates.window()));
+            }
+            let pause = self.paused_until.saturating_duration_since(Instant::now());
+            pace.step(&part, now, &PaceStep::Pause(pause));
+            self.alone = Some(Alone { pace, granted: Vec::new() });
+        }
+        match &mut self.alone {
+            Some(alone) => alone.pace.step(&part, now, step),
+            None => PaceAnswer { wait: Ok(Duration::ZERO), health: self.health },
+        }
     }
 }

@@ -18,11 +18,13 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// Ceiling of every pause.
     pub cap: Duration,
+    /// Retries that all processes together may add to their requests, in percent; from 100 on, any number.
+    pub budget: u32,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        RetryPolicy { max_attempts: 5, base: Duration::from_secs(1), cap: Duration::from_secs(16) }
+        RetryPolicy { max_attempts: 5, base: Duration::from_secs(1), cap: Duration::from_secs(16), budget: 10 }
     }
 }
 

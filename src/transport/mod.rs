@@ -153,7 +153,7 @@ impl HttpClient {
             timeout = sent.watch(&self.timeouts, answer_by) => Err(timeout),
         }?;
         // Its body may be of any size: it has as long as the caller has, while it keeps moving.
-        Ok(Response::new(answer, self.timeouts.stall, deadline))
+        Ok(Response::new(answer, sent.waited(), self.timeouts.stall, deadline))
     }
 
     fn build(&self, request: Request, sent: &Sent) -> reqwest::RequestBuilder {
@@ -182,19 +182,27 @@ fn read_certificates(path: &std::path::Path) -> Result<Vec<reqwest::Certificate>
 #[derive(Clone, Debug)]
 struct Sent {
     bytes: Arc<AtomicU64>,
+    /// When the last byte left; without a body, when it began.
+    last_at: Arc<std::sync::Mutex<Instant>>,
     local_fault: Arc<std::sync::Mutex<Option<std::io::Error>>>,
     length: u64,
 }
 
 impl Sent {
     fn new(length: u64) -> Self {
-        Sent { bytes: Arc::default(), local_fault: Arc::default(), length }
+        Sent {
+            bytes: Arc::default(),
+            last_at: Arc::new(std::sync::Mutex::new(Instant::now())),
+            local_fault: Arc::default(),
+            length,
+        }
     }
 
     fn count(&self, piece: std::io::Result<Bytes>) -> std::io::Result<Bytes> {
         match piece {
             Ok(piece) => {
                 self.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                *self.last_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
                 Ok(piece)
             }
             Err(error) => {
@@ -203,6 +211,11 @@ impl Sent {
                 Err(told)
             }
         }
+    }
+
+    /// How long ago that was.
+    fn waited(&self) -> Duration {
+        self.last_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).elapsed()
     }
 
     fn phase(&self) -> Phase {

@@ -13,13 +13,19 @@ use crate::clock::Timestamp;
 #[derive(Debug)]
 pub struct Response {
     inner: reqwest::Response,
+    waited: Duration,
     stall: Duration,
     deadline: Instant,
 }
 
 impl Response {
-    pub(super) fn new(inner: reqwest::Response, stall: Duration, deadline: Instant) -> Self {
-        Response { inner, stall, deadline }
+    pub(super) fn new(inner: reqwest::Response, waited: Duration, stall: Duration, deadline: Instant) -> Self {
+        Response { inner, waited, stall, deadline }
+    }
+
+    /// How long its headers took, from the request's last byte.
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     pub fn status(&self) -> u16 {

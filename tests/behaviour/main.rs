@@ -1,13 +1,16 @@
 //! The core's behaviour, through its public Rust API: real SQLite, real HTTP against the simulator.
 #![allow(clippy::unwrap_used)]
 
+mod choose;
 mod circuit_breaker;
 mod config;
 mod error_tables;
 mod interrupted;
 mod platform;
+mod redis_server;
 mod registry;
 mod resilience;
+mod shared_state;
 mod simulator;
 mod store;
 mod upload;

@@ -12,7 +12,9 @@ use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, Upload
 use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
 use exai_files::platform::{FilesApi, Profile, moonshot, zai, zhipu};
 use exai_files::registry::Registry;
-use exai_files::resilience::{BreakerSettings, Limits, Rate, Rates, Resilience, RetryPolicy, SharedState};
+use exai_files::resilience::{
+    BreakerSettings, Lane, Memory, Rate, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState, Sqlite,
+};
 use exai_files::simulator::{Options, Simulator};
 use exai_files::store::Store;
 use exai_files::transport::{HttpClient, HttpOptions, Timeouts};
@@ -26,23 +28,20 @@ pub const PLATFORMS: [(&str, &str); 3] = [("moonshot", "moonshot"), ("zai", "zai
 /// Tests of other things fail more often than any platform.
 const NEVER_OPEN: BreakerSettings = BreakerSettings { minimum_calls: 1_000_000, ..BreakerSettings::DEFAULT };
 
-const LIMITS: Limits = Limits { rates: Rates { requests: None, uploads: None }, concurrency: 32 };
+const OPTIONS: ResilienceOptions = ResilienceOptions {
+    retry: RetryPolicy { max_attempts: 5, base: Duration::from_millis(5), cap: Duration::from_secs(16), budget: 100 },
+    rates: Rates { requests: None, uploads: None, upload_bytes: None },
+    concurrency: 32,
+    breaker: NEVER_OPEN,
+};
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
-fn resilience(
-    platform: &str,
-    account: &str,
-    store: &Store,
-    limits: &Limits,
-    breaker: BreakerSettings,
-) -> Arc<Resilience> {
-    let retry = RetryPolicy { base: Duration::from_millis(5), ..RetryPolicy::default() };
+fn resilience(platform: &str, account: &str, shared: &SharedState, options: &ResilienceOptions) -> Arc<Resilience> {
     let (platform, account) = (PlatformId::new(platform).unwrap(), AccountId::new(account));
-    let shared = SharedState::new(store.clone());
-    Arc::new(Resilience::new(&platform, &account, retry, limits, breaker, &shared, &clock()))
+    Arc::new(Resilience::new(&platform, &account, options, shared))
 }
 
 pub struct World {
@@ -88,13 +87,7 @@ impl World {
             "default",
             name,
             timeouts,
-            resilience(
-                name,
-                "default",
-                &Store::open(Path::new(":memory:"), clock().now()).unwrap(),
-                &LIMITS,
-                BreakerSettings::DEFAULT,
-            ),
+            resilience(name, "default", &SharedState::new(Memory::new(clock())), &OPTIONS),
         )
     }
 
@@ -116,25 +109,31 @@ impl World {
     }
 
     pub fn manager_with(&self, registry: &Path, options: ManagerOptions, timeouts: Timeouts) -> Manager {
-        self.build("default", registry, options, timeouts, &LIMITS)
+        self.build("default", registry, options, timeouts, &OPTIONS)
     }
 
     /// As another account, by its name; the simulator gives it the same files.
     pub fn manager_of(&self, account: &str, registry: &Path) -> Manager {
-        self.build(account, registry, ManagerOptions::default(), Timeouts::default(), &LIMITS)
+        self.build(account, registry, ManagerOptions::default(), Timeouts::default(), &OPTIONS)
     }
 
     /// One request at a time on each platform.
     pub fn narrow_manager(&self, registry: &Path) -> Manager {
-        let narrow = Limits { concurrency: 1, ..LIMITS };
+        let narrow = ResilienceOptions { concurrency: 1, ..OPTIONS };
         self.build("default", registry, ManagerOptions::default(), Timeouts::default(), &narrow)
     }
 
     /// At most `requests` in any second, by all managers on the same registry.
     pub fn paced_manager(&self, requests: u32, registry: &Path) -> Manager {
         let rate = Rate { requests, window: Duration::from_secs(1) };
-        let paced = Limits { rates: Rates { requests: Some(rate), uploads: None }, ..LIMITS };
+        let paced = ResilienceOptions { rates: Rates { requests: Some(rate), ..OPTIONS.rates }, ..OPTIONS };
         self.build("default", registry, ManagerOptions::default(), Timeouts::default(), &paced)
+    }
+
+    /// With a registry of its own; only breakers, limits and budgets are shared.
+    pub fn manager_on(&self, shared: SharedState) -> Manager {
+        let store = Store::open(Path::new(":memory:"), clock().now()).unwrap();
+        self.connect("default", store, &shared, ManagerOptions::default(), Timeouts::default(), &OPTIONS)
     }
 
     fn build(
@@ -143,12 +142,25 @@ impl World {
         registry: &Path,
         options: ManagerOptions,
         timeouts: Timeouts,
-        limits: &Limits,
+        resilience_options: &ResilienceOptions,
     ) -> Manager {
-        let clock = clock();
-        let store = Store::open(registry, clock.now()).unwrap();
+        let store = Store::open(registry, clock().now()).unwrap();
+        let shared = SharedState::new(Sqlite::new(store.clone(), clock()));
+        self.connect(account, store, &shared, options, timeouts, resilience_options)
+    }
+
+    fn connect(
+        &self,
+        account: &str,
+        store: Store,
+        shared: &SharedState,
+        options: ManagerOptions,
+        timeouts: Timeouts,
+        resilience_options: &ResilienceOptions,
+    ) -> Manager {
+        let guarded = ResilienceOptions { breaker: self.breaker, ..*resilience_options };
         let connections = PLATFORMS.map(|(name, _)| {
-            let resilience = resilience(name, account, &store, limits, self.breaker);
+            let resilience = resilience(name, account, shared, &guarded);
             Connection {
                 platform: Arc::new(self.api_of(account, name, timeouts.clone(), resilience.clone())),
                 resilience,
@@ -157,7 +169,7 @@ impl World {
                 commit_horizon: Duration::from_millis(60),
             }
         });
-        Manager::new(Registry::new(store, clock.clone()), clock, options, connections)
+        Manager::new(Registry::new(store, clock()), clock(), options, connections)
     }
 }
 
@@ -169,6 +181,7 @@ pub fn request(bytes: impl Into<Vec<u8>>, name: &str, to: &[&str]) -> UploadRequ
         to: to.iter().map(|name| PlatformId::new(name).unwrap()).collect(),
         purpose: None,
         paranoid: false,
+        lane: Lane::Interactive,
         deadline: DEADLINE,
     }
 }

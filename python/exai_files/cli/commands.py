@@ -34,7 +34,10 @@ timeout = click.option("--timeout", type=float, metavar="SECONDS", help="Deadlin
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--to", "to", multiple=True, metavar="PLATFORM", help="Where to; repeat it for several.")
+@click.option(
+    "--to", "to", multiple=True, metavar="PLATFORM", help='Where to; repeat it for several. "any": one that is well.'
+)
+@click.option("--prefer", multiple=True, metavar="PLATFORM", help="With --to any: which first; repeat it.")
 @click.option("--purpose", help="What the platform will do with it. Default: by the file's type.")
 @click.option("--name", help='File name the platforms show; needed for "-" (standard input).')
 @click.option("--paranoid", is_flag=True, help="Hash files even if they have not changed.")
@@ -47,6 +50,7 @@ def upload(
     session: Session,
     files: tuple[str, ...],
     to: tuple[str, ...],
+    prefer: tuple[str, ...],
     purpose: str | None,
     name: str | None,
     paranoid: bool,
@@ -62,12 +66,15 @@ def upload(
     if name is not None and len(files) > 1 and "-" not in files:
         raise click.UsageError('--name goes with one file, or with "-"')
     names = {file: name if file == "-" or len(files) == 1 else None for file in files}
-    options: dict[str, Any] = {"to": list(to), "purpose": purpose}
+    if "any" in to and len(to) > 1:
+        raise click.UsageError("--to any goes alone; say --prefer for the platforms to try first")
+    destination = {"to": "any", "prefer": list(prefer)} if "any" in to else {"to": list(to), "prefer": prefer or None}
+    options: dict[str, Any] = {**destination, "purpose": purpose}
     if dry_run:
         return _plan(session, names, options, as_json)
     import asyncio  # half of the start-up, and only needed here
 
-    options |= {"paranoid": paranoid, "timeout": timeout}
+    options |= {"paranoid": paranoid, "timeout": timeout, "bulk": len(files) > 1}
     return asyncio.run(_upload(session, names, options, concurrency, as_json))
 
 

@@ -1,0 +1,49 @@
+//! State of one process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{StateBackend, Step};
+use crate::clock::{Clock, Timestamp};
+use crate::error::Result;
+
+#[derive(Debug)]
+pub struct Memory {
+    clock: Arc<dyn Clock>,
+    pieces: Mutex<HashMap<String, String>>,
+}
+
+impl Memory {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Memory { clock, pieces: Mutex::default() }
+    }
+
+    fn apply(&self, key: &str, step: &mut Step) {
+        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = step(pieces.get(key).map(String::as_str), self.now()) {
+            pieces.insert(key.to_owned(), kept);
+        }
+    }
+}
+
+#[async_trait]
+impl StateBackend for Memory {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<String>> {
+        Ok(self.pieces.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+    }
+
+    async fn update(&self, key: &str, mut step: Step) -> Result<()> {
+        self.apply(key, &mut step);
+        Ok(())
+    }
+
+    fn update_soon(self: Arc<Self>, key: &str, mut step: Step) {
+        self.apply(key, &mut step);
+    }
+}

@@ -1,0 +1,139 @@
+//! What breakers, limits and budgets know, for all who share it: one process ([`Memory`]), the processes of one host
+//! (the registry's file, [`Sqlite`]), or many hosts ([`Redis`]).
+//!
+//! State that cannot be reached makes no call fail and none wait: its users go on with what they knew.
+
+mod memory;
+mod redis;
+mod sqlite;
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::pace::{Pace, PaceAnswer, PaceStep, Rates};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+
+pub use memory::Memory;
+pub use redis::{Redis, RedisOptions};
+pub use sqlite::Sqlite;
+
+/// Changes a piece of state, given as it is (`None`: there is none) and the time; gives what is to be kept (`None`: as
+/// it was). It may be called more than once; its last call counts.
+pub type Step = Box<dyn FnMut(Option<&str>, Timestamp) -> Option<String> + Send>;
+
+/// Somewhere to keep state, each piece under a key of its own.
+#[async_trait]
+pub trait StateBackend: Debug + Send + Sync + 'static {
+    /// The time, as all who share this state tell it.
+    fn now(&self) -> Timestamp;
+
+    /// How many processes share it, this one included, as far as is known.
+    fn processes(&self) -> u32 {
+        1
+    }
+
+    /// # Errors
+    /// `Registry` when the state cannot be reached, at once.
+    async fn read(&self, key: &str) -> Result<Option<String>>;
+
+    /// Changes a piece while nobody else does.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    async fn update(&self, key: &str, step: Step) -> Result<()>;
+
+    /// As [`update`](Self::update), without waiting: for the last words of a cancelled call.
+    fn update_soon(self: Arc<Self>, key: &str, step: Step);
+
+    /// Takes one step of an account's pace.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    async fn pace(&self, key: &str, rates: &Rates, step: &PaceStep) -> Result<PaceAnswer> {
+        let (rates, step) = (*rates, step.clone());
+        changed(self, key, move |pace: &mut Pace, now| pace.step(&rates, now, &step)).await.map(|(answer, _)| answer)
+    }
+}
+
+/// A piece of state: plain data, with a beginning.
+pub(super) trait State: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + 'static {}
+
+impl<S: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + 'static> State for S {}
+
+/// The state that some breakers, limits and budgets have in common.
+#[derive(Clone, Debug)]
+pub struct SharedState(Arc<dyn StateBackend>);
+
+impl SharedState {
+    pub fn new(backend: impl StateBackend) -> Self {
+        SharedState(Arc::new(backend))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    pub(super) fn processes(&self) -> u32 {
+        self.0.processes()
+    }
+
+    pub(super) async fn read<S: State>(&self, key: &str) -> Result<S> {
+        Ok(parsed(self.0.read(key).await?.as_deref()))
+    }
+
+    /// Gives what `step` gave, and the piece as it is then.
+    pub(super) async fn update<S: State, T: Send + 'static>(
+        &self,
+        key: &str,
+        step: impl FnMut(&mut S, Timestamp) -> T + Send + 'static,
+    ) -> Result<(T, S)> {
+        changed(&*self.0, key, step).await
+    }
+
+    pub(super) fn update_soon<S: State>(&self, key: &str, mut step: impl FnMut(&mut S, Timestamp) + Send + 'static) {
+        self.0.clone().update_soon(key, Box::new(move |before, now| applied(before, now, &mut step).2));
+    }
+
+    pub(super) async fn pace(&self, key: &str, rates: &Rates, step: &PaceStep) -> Result<PaceAnswer> {
+        self.0.pace(key, rates, step).await
+    }
+}
+
+async fn changed<B: StateBackend + ?Sized, S: State, T: Send + 'static>(
+    backend: &B,
+    key: &str,
+    mut step: impl FnMut(&mut S, Timestamp) -> T + Send + 'static,
+) -> Result<(T, S)> {
+    let outcome = Arc::new(Mutex::new(None));
+    let told = outcome.clone();
+    let step = move |before: Option<&str>, now| {
+        let (answer, state, kept) = applied(before, now, &mut step);
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = Some((answer, state));
+        kept
+    };
+    backend.update(key, Box::new(step)).await?;
+    let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+    outcome.ok_or_else(|| Error::new(ErrorKind::Registry, format!("{key} was not changed")))
+}
+
+fn applied<S: State, T>(
+    before: Option<&str>,
+    now: Timestamp,
+    step: &mut impl FnMut(&mut S, Timestamp) -> T,
+) -> (T, S, Option<String>) {
+    let before: S = parsed(before);
+    let mut state = before.clone();
+    let answer = step(&mut state, now);
+    let kept = (state != before).then(|| serde_json::to_string(&state).ok()).flatten();
+    (answer, state, kept)
+}
+
+/// What a newer version wrote and this one cannot read begins anew.
+fn parsed<S: State>(text: Option<&str>) -> S {
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}

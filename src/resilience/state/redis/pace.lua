@@ -1,0 +1,150 @@
+-- One step of an account's pace, as in pace.rs, for many hosts. Times are µs; times of the caller are spans, so that
+-- no clock but this server's counts.
+--
+-- KEYS: the log of turns (a sorted set, by time), the facts (a hash). ARGV: the step, as JSON.
+-- Gives: wait, whether the turn is reserved, epoch, now, turns in the log, share, paused for.
+local step = cjson.decode(ARGV[1])
+local log, facts_key = KEYS[1], KEYS[2]
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+-- Lua would write a large number with 14 digits.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local facts = {}
+local flat = redis.call('HGETALL', facts_key)
+for i = 1, #flat, 2 do
+  facts[flat[i]] = tonumber(flat[i + 1])
+end
+local function set(name, value)
+  facts[name] = value
+  redis.call('HSET', facts_key, name, whole(value))
+end
+
+-- An epoch is a log without a gap. One begins when the last was lost (flushed, failed over to a server that lagged) or
+-- cannot be read any more (the clock stepped). Whoever knew the last tells of it that way, and then nobody goes for a
+-- window: what was granted before is not known.
+local has_stepped = step.expected and math.abs(now - step.expected) > step.tolerance
+if not facts.epoch or has_stepped then
+  redis.call('DEL', log)
+  redis.call('HDEL', facts_key, 'held', 'paused', 'paid', 'cut')
+  facts = { share = facts.share }
+  set('epoch', now)
+end
+if step.epoch and step.epoch ~= facts.epoch then
+  set('held', facts.epoch + step.window)
+end
+
+local function share()
+  if not facts.cut then
+    return facts.share or 1000
+  end
+  return math.min(1000, facts.share + 10 * math.floor(math.max(0, now - facts.cut) / 10000000))
+end
+
+local turns, kinds = {}, {}
+redis.call('ZREMRANGEBYSCORE', log, '-inf', whole(now - step.window))
+local found = redis.call('ZRANGE', log, 0, -1, 'WITHSCORES')
+for i = 1, #found, 2 do
+  kinds[#kinds + 1] = tonumber(found[i]:match('^%d+'))
+  turns[#turns + 1] = tonumber(found[i + 1])
+end
+
+local function is_upload(kind)
+  return kind % 2 == 1
+end
+
+local function is_bulk(kind)
+  return kind >= 2
+end
+
+-- The first moment from `turn` on at which one more breaks nothing: any `count` turns that lie within a window forbid
+-- the moments that would make it one too many.
+local function first_free(limit, turn)
+  local counted = {}
+  for i = 1, #turns do
+    if limit.counts(kinds[i]) then
+      counted[#counted + 1] = turns[i]
+    end
+  end
+  for i = 1, #counted - limit.count + 1 do
+    local first, last = counted[i], counted[i + limit.count - 1]
+    if last - first < limit.window and last - limit.window < turn and turn < first + limit.window then
+      turn = first + limit.window
+    end
+  end
+  return turn
+end
+
+local function limits(kind)
+  local found = {}
+  local function add(rate, percent, counts)
+    local count = math.floor(math.floor(rate.requests * share() / 1000) * percent / 100)
+    found[#found + 1] = { count = math.max(1, count), window = rate.window, counts = counts }
+  end
+  if step.requests then
+    add(step.requests, 100, function() return true end)
+    local has_bulk = is_bulk(kind)
+    for i = 1, #kinds do
+      has_bulk = has_bulk or is_bulk(kinds[i])
+    end
+    if has_bulk then
+      add(step.requests, 80, function(other) return is_bulk(other) == is_bulk(kind) end)
+    end
+  end
+  if step.uploads and is_upload(kind) then
+    add(step.uploads, 100, is_upload)
+  end
+  return found
+end
+
+local function turn_of(kind)
+  local turn = math.max(now, facts.held or 0, facts.paused or 0)
+  if step.bytes_per_second and step.bytes > 0 then
+    turn = math.max(turn, facts.paid or 0)
+  end
+  local all = limits(kind)
+  repeat
+    local before = turn
+    for i = 1, #all do
+      turn = first_free(all[i], turn)
+    end
+  until turn == before
+  return turn
+end
+
+local wait, is_reserved = 0, 0
+if step.op == 'reserve' then
+  local turn = turn_of(step.kind)
+  wait = turn - now
+  if wait <= step.patience then
+    is_reserved = 1
+    if step.requests or (step.uploads and is_upload(step.kind)) then
+      redis.call('ZADD', log, whole(turn), step.kind .. ':' .. step.id)
+      turns[#turns + 1] = turn
+    end
+    if step.bytes_per_second then
+      set('paid', math.max(facts.paid or 0, turn) + math.floor(step.bytes * 1000000 / step.bytes_per_second))
+    end
+  end
+elseif step.op == 'pause' then
+  set('paused', math.max(facts.paused or 0, now + step.wait))
+elseif step.op == 'throttled' then
+  if not facts.cut or now - facts.cut >= 10000000 then
+    local cut = math.max(100, math.floor(share() * 70 / 100))
+    set('cut', now)
+    set('share', cut)
+  end
+elseif step.op == 'recall' then
+  for _, grant in ipairs(step.grants) do
+    turns[#turns + 1] = now - grant.age
+    redis.call('ZADD', log, whole(now - grant.age), grant.kind .. ':' .. grant.id)
+  end
+end
+
+redis.call('PEXPIRE', log, whole(math.ceil((wait + 2 * step.window) / 1000) + 1000))
+redis.call('PEXPIRE', facts_key, 86400000)
+local paused = math.max(0, math.max(facts.held or 0, facts.paused or 0) - now)
+return { whole(wait), is_reserved, whole(facts.epoch), whole(now), #turns, share(), whole(paused) }

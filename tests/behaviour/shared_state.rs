@@ -1,0 +1,249 @@
+//! One suite for every place that state may be kept in; and what becomes of calls when Redis is lost.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use exai_files::clock::{Clock as _, SystemClock, Timestamp};
+use exai_files::model::{Operation, PlatformId};
+use exai_files::resilience::{
+    BreakerState, Memory, Mode, PaceStep, Rate, Rates, Redis, SharedState, Sqlite, StateBackend, Step,
+};
+use exai_files::store::Store;
+use tokio::task::JoinSet;
+
+use crate::redis_server::{RedisServer, backend, cli, free_port, patient_backend};
+use crate::world::{World, request, upload};
+
+/// Two processes on the same state.
+type Pair = [Arc<dyn StateBackend>; 2];
+
+fn memory() -> Pair {
+    let one: Arc<dyn StateBackend> = Arc::new(Memory::new(Arc::new(SystemClock)));
+    [one.clone(), one]
+}
+
+fn sqlite(directory: &tempfile::TempDir) -> Pair {
+    let open = || {
+        let store = Store::open(&directory.path().join("r.db"), SystemClock.now()).unwrap();
+        Arc::new(Sqlite::new(store, Arc::new(SystemClock))) as Arc<dyn StateBackend>
+    };
+    [open(), open()]
+}
+
+fn redis(url: &str) -> Pair {
+    let open = || Arc::new(patient_backend(url, Duration::from_secs(10)));
+    [open(), open()]
+}
+
+fn adds_one() -> Step {
+    Box::new(|before, _| Some((before.map_or(0, |text| text.parse::<u64>().unwrap()) + 1).to_string()))
+}
+
+fn reserve(patience: Duration) -> PaceStep {
+    PaceStep::Reserve { ask: Operation::List.into(), patience, id: rand::random() }
+}
+
+async fn conforms(pair: Pair) {
+    let [one, other] = &pair;
+    pieces_are_kept(one, other).await;
+    no_change_is_lost(&pair).await;
+    a_window_holds_no_more_than_its_limit(&pair).await;
+    let rates = Rates { requests: Some(Rate::per_minute(10)), ..Rates::default() };
+    one.pace("pauses", &rates, &PaceStep::Pause(Duration::from_secs(9))).await.unwrap();
+    one.pace("pauses", &rates, &PaceStep::Throttled).await.unwrap();
+    let seen = other.pace("pauses", &rates, &PaceStep::Look).await.unwrap();
+    assert_eq!(seen.health.share, 700);
+    assert!((8.0..=9.0).contains(&seen.health.paused_for.as_secs_f64()), "{seen:?}");
+    let hopeless = other.pace("pauses", &rates, &reserve(Duration::from_secs(1))).await.unwrap();
+    assert!(hopeless.wait.is_err_and(|wait| wait > Duration::from_secs(8)), "{hopeless:?}");
+}
+
+async fn pieces_are_kept(one: &Arc<dyn StateBackend>, other: &Arc<dyn StateBackend>) {
+    assert_eq!(one.read("piece").await.unwrap(), None);
+    one.update("piece", Box::new(|before, _| before.is_none().then(|| "kept".to_owned()))).await.unwrap();
+    assert_eq!(other.read("piece").await.unwrap().as_deref(), Some("kept"));
+    other.update("piece", Box::new(|_, _| None)).await.unwrap();
+    assert_eq!(one.read("piece").await.unwrap().as_deref(), Some("kept"));
+    assert!(one.now().since(other.now()) < Duration::from_secs(1), "one clock for all");
+    one.clone().update_soon("soon", adds_one());
+    let begun = Instant::now();
+    while other.read("soon").await.unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+}
+
+async fn no_change_is_lost(pair: &Pair) {
+    let mut changes = JoinSet::new();
+    for number in 0..8 {
+        let backend = pair[number % 2].clone();
+        changes.spawn(async move {
+            for _ in 0..25 {
+                while backend.update("count", adds_one()).await.is_err() {}
+            }
+        });
+    }
+    changes.join_all().await;
+    assert_eq!(pair[0].read("count").await.unwrap().as_deref(), Some("200"));
+}
+
+async fn a_window_holds_no_more_than_its_limit(pair: &Pair) {
+    let rates = Rates { requests: Some(Rate { requests: 20, window: Duration::from_secs(1) }), ..Rates::default() };
+    let (mut turns, begun) = (JoinSet::new(), Instant::now());
+    for number in 0..60 {
+        let backend = pair[number % 2].clone();
+        turns.spawn(async move {
+            let answer = backend.pace("turns", &rates, &reserve(Duration::from_secs(60))).await.unwrap();
+            Timestamp::default().plus(begun.elapsed() + answer.wait.unwrap())
+        });
+    }
+    let mut turns = turns.join_all().await;
+    turns.sort();
+    for window in turns.windows(21) {
+        assert!(window[20].since(window[0]) >= Duration::from_secs(1), "{window:?}");
+    }
+    assert!(turns[59].since(turns[0]) < Duration::from_millis(2_400), "and no less than it could");
+}
+
+#[tokio::test]
+async fn memory_conforms() {
+    conforms(memory()).await;
+}
+
+#[tokio::test]
+async fn sqlite_conforms() {
+    conforms(sqlite(&tempfile::tempdir().unwrap())).await;
+}
+
+#[tokio::test]
+async fn redis_conforms() {
+    let server = RedisServer::start();
+    conforms(redis(&server.url())).await;
+    let keys = server.cli(&["keys", "*"]);
+    assert!(keys.lines().all(|key| key.starts_with("test:")), "{keys}");
+}
+
+#[tokio::test]
+async fn redis_with_a_password_conforms() {
+    let server = RedisServer::with(&["--requirepass", "s3cret"]);
+    conforms(redis(&format!("redis://:s3cret@127.0.0.1:{}", server.port))).await;
+    let without = server.backend();
+    assert!(without.read("piece").await.is_err());
+}
+
+#[tokio::test]
+async fn redis_that_forgot_the_scripts_conforms() {
+    let server = RedisServer::start();
+    let [one, other] = redis(&server.url());
+    pieces_are_kept(&one, &other).await;
+    server.cli(&["script", "flush"]);
+    a_window_holds_no_more_than_its_limit(&[one, other]).await;
+}
+
+#[tokio::test]
+async fn a_cluster_conforms() {
+    let bus = free_port().to_string();
+    let server = RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
+    let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
+    for some in slots.chunks(4_096) {
+        let words: Vec<&str> = ["cluster", "addslots"].into_iter().chain(some.iter().map(String::as_str)).collect();
+        server.cli(&words);
+    }
+    let begun = Instant::now();
+    while !server.cli(&["cluster", "info"]).contains("cluster_state:ok") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the cluster does not come up");
+    }
+    conforms(redis(&format!("redis+cluster://127.0.0.1:{}", server.port))).await;
+}
+
+#[tokio::test]
+async fn a_sentinel_names_the_master_and_its_successor() {
+    let mut master = RedisServer::start();
+    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("sentinel.conf");
+    let watched = format!(
+        "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
+        master.port
+    );
+    std::fs::write(&settings, watched).unwrap();
+    let sentinel = RedisServer::sentinel(&settings);
+    let begun = Instant::now();
+    while !cli(sentinel.port, &["sentinel", "replicas", "main"]).contains(&replica.port.to_string()) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the sentinel does not see the replica");
+    }
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
+    let [one, other] = redis(&url);
+    pieces_are_kept(&one, &other).await;
+    master.kill();
+    let begun = Instant::now();
+    while one.update("after", adds_one()).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody follows the master");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(replica.cli(&["exists", "test:{after}"]).trim(), "1");
+}
+
+#[tokio::test]
+async fn a_redis_url_with_a_fault_is_refused_without_its_password() {
+    for url in [
+        "http://localhost",
+        "redis",
+        "redis://",
+        "redis+sentinel://host:1",
+        "redis+tower://host",
+        "redis://a:1,b:2",
+        "redis://:s3cret@:nonsense",
+        "redis://host:notaport",
+    ] {
+        let options = exai_files::resilience::RedisOptions {
+            url: exai_files::model::Secret::new(url),
+            namespace: "test".to_owned(),
+            ca_bundle: None,
+            timeout: Duration::from_millis(50),
+        };
+        let fault = Redis::new(&options).unwrap_err().to_string();
+        assert!(!fault.contains("s3cret"), "{fault}");
+        assert!(fault.contains("Redis URL"), "{fault}");
+    }
+}
+
+// ===== managers on Redis =====
+
+#[tokio::test]
+async fn a_redis_that_dies_hangs_or_never_was_fails_no_call() {
+    let (mut server, world) = (RedisServer::start(), World::new());
+    let manager = world.manager_on(SharedState::new(server.backend()));
+    let send_some = async || {
+        for _ in 0..20 {
+            let name = format!("{}.txt", rand::random::<u64>());
+            upload(&manager, request(name.clone(), &name, &["moonshot"])).await.unwrap();
+        }
+    };
+    send_some().await;
+    server.signal("STOP");
+    send_some().await;
+    server.signal("CONT");
+    server.kill();
+    send_some().await;
+    server.restart();
+    send_some().await;
+    assert_eq!(world.files("moonshot").len(), 80);
+    let never = world.manager_on(SharedState::new(backend(&format!("redis://127.0.0.1:{}", free_port()))));
+    upload(&never, request("hello", "a.txt", &["moonshot"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_operator_set_is_seen_by_others_on_redis_and_survives_its_loss() {
+    let (mut server, world) = (RedisServer::start(), World::new());
+    let [one, other] = [(); 2].map(|()| world.manager_on(SharedState::new(server.backend())));
+    let moonshot = PlatformId::new("moonshot").unwrap();
+    one.set_breaker(&moonshot, None, Mode::ForcedOpen).await.unwrap();
+    let is_open = async || {
+        let health = other.health().await;
+        let moonshot = health.iter().find(|health| *health.platform == moonshot).unwrap();
+        moonshot.health.breakers.iter().all(|each| each.breaker.state == BreakerState::ForcedOpen)
+    };
+    assert!(is_open().await);
+    server.kill();
+    assert!(is_open().await, "what was known last still holds");
+}

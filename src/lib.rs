@@ -28,6 +28,7 @@ pub mod content;
 pub mod credentials;
 pub mod error;
 pub mod manager;
+pub mod metrics;
 pub mod model;
 pub mod platform;
 pub mod registry;

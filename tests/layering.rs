@@ -10,12 +10,13 @@ const RULES: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("error", &["model"]),
     ("model", &["clock", "error"]),
+    ("metrics", &[]),
     // layer 1: parts, never each other
     ("content", &["clock", "error", "model"]),
     ("transport", &["clock", "error", "model"]),
     ("store", &["clock", "error", "model"]),
     // layer 1½
-    ("resilience", &["clock", "error", "model", "store"]),
+    ("resilience", &["clock", "error", "metrics", "model", "store"]),
     ("credentials", &["clock", "error", "model", "transport", "store"]),
     // layer 2: sources of truth, never each other
     ("platform", &["clock", "error", "model", "content", "transport", "resilience", "credentials"]),
@@ -26,6 +27,7 @@ const RULES: &[(&str, &[&str])] = &[
         &[
             "clock",
             "error",
+            "metrics",
             "model",
             "content",
             "transport",
@@ -65,10 +67,12 @@ const RULES: &[(&str, &[&str])] = &[
             "content",
             "error",
             "manager",
+            "metrics",
             "model",
             "registry",
             "resilience",
             "simulator",
+            "store",
             "transport",
         ],
     ),
@@ -81,6 +85,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rusqlite", &["store", "registry", "resilience"]),
     ("hyper", &["simulator"]),
     ("redis", &["resilience"]),
+    ("prometheus_client", &["metrics"]),
 ];
 
 fn sources() -> Vec<(String, String, String)> {

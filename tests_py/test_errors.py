@@ -120,6 +120,8 @@ def test_all_names_are_exported():
         "calls",
         "client",
         "errors",
+        "guards",
+        "metrics",
         "records",
         "logging",
         "TYPE_CHECKING",

@@ -22,6 +22,7 @@ from exai_files.errors import __all__ as _errors
 
 if TYPE_CHECKING:
     from exai_files.client import AsyncClient, Client
+    from exai_files.guards import CircuitBreaker, RateLimiter
     from exai_files.records import (
         BreakerHealth,
         BudgetHealth,
@@ -45,6 +46,7 @@ __all__ = [
     "BreakerHealth",
     "BudgetHealth",
     "Choice",
+    "CircuitBreaker",
     "Client",
     "Content",
     "Download",
@@ -52,6 +54,7 @@ __all__ = [
     "PaceHealth",
     "PlatformHealth",
     "PlatformInfo",
+    "RateLimiter",
     "RemoteFile",
     "Replica",
     "Setting",
@@ -65,7 +68,13 @@ __all__ = [
 logging.getLogger("exai_files").addHandler(logging.NullHandler())
 
 
-_MODULES = {"AsyncClient": "client", "Client": "client", "Simulator": "simulator"}
+_MODULES = {
+    "AsyncClient": "client",
+    "CircuitBreaker": "guards",
+    "Client": "client",
+    "RateLimiter": "guards",
+    "Simulator": "simulator",
+}
 
 
 def __getattr__(name: str) -> object:

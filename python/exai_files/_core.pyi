@@ -4,12 +4,17 @@ from pathlib import Path
 from typing import Any, final
 
 __all__ = [
+    "CircuitBreaker",
     "Client",
+    "Limiter",
     "Pending",
+    "Permit",
     "Simulator",
+    "State",
     "Transfers",
     "config_example",
     "error_kinds",
+    "metrics_text",
     "reset_logging",
     "shutdown",
 ]
@@ -17,6 +22,7 @@ __version__: str
 
 def config_example() -> str: ...
 def error_kinds() -> list[str]: ...
+def metrics_text() -> str: ...
 def reset_logging() -> None: ...
 def shutdown() -> None: ...
 
@@ -29,6 +35,48 @@ class Pending(Awaitable[Any]):
 class Transfers:
     def __new__(cls) -> Transfers: ...
     def snapshot(self) -> list[dict[str, Any]]: ...
+
+@final
+class State:
+    def __new__(cls, *, url: str | None, path: str | None, namespace: str) -> State: ...
+
+@final
+class Permit: ...
+
+@final
+class CircuitBreaker:
+    def __new__(
+        cls,
+        name: str,
+        state: State,
+        *,
+        calls: int | None,
+        seconds: float,
+        minimum_calls: int,
+        failure_rate: int,
+        slow_rate: int,
+        slow_call: float,
+        wait: float,
+        wait_factor: float,
+        wait_cap: float,
+        probes: int,
+        successes_to_close: int,
+        probe_lease: float,
+    ) -> CircuitBreaker: ...
+    def permit_at_hand(self) -> Permit | None: ...
+    def permit(self) -> Pending: ...
+    def settle(self, permit: Permit, outcome: str, error: str | None = None) -> Pending | None: ...
+    def health(self) -> Pending: ...
+    def set_mode(self, mode: str) -> Pending: ...
+    def reset(self) -> Pending: ...
+
+@final
+class Limiter:
+    def __new__(cls, name: str, state: State, requests: int, per: float) -> Limiter: ...
+    def turn_at_hand(self, bulk: bool) -> bool: ...
+    def turn(self, bulk: bool, patience: float) -> Pending: ...
+    def throttled(self, wait: float | None) -> Pending: ...
+    def health(self) -> Pending: ...
 
 @final
 class Client:

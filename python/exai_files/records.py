@@ -253,6 +253,16 @@ class PaceHealth:
     paused_for: float
 
 
+def breaker_health(data: Mapping[str, Any]) -> BreakerHealth:
+    """From the core's dictionary."""
+    return BreakerHealth(**{**data, "open_until": _perhaps(data["open_until"])})
+
+
+def pace_health(data: Mapping[str, Any]) -> PaceHealth:
+    """From the core's dictionary."""
+    return PaceHealth(**{**data, "share": data["share"] / 1000})
+
+
 @dataclass(frozen=True)
 class BudgetHealth:
     """What is left for repeating failed requests.
@@ -289,12 +299,8 @@ class PlatformHealth:
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> PlatformHealth:
-        breakers = tuple(
-            BreakerHealth(**{**row, "open_until": row["open_until"] and _moment(row["open_until"])})
-            for row in data["breakers"]
-        )
-        pace = PaceHealth(**{**data["pace"], "share": data["pace"]["share"] / 1000})
-        return cls(**{**data, "breakers": breakers, "pace": pace, "budget": BudgetHealth(**data["budget"])})
+        breakers, budget = tuple(map(breaker_health, data["breakers"])), BudgetHealth(**data["budget"])
+        return cls(**{**data, "breakers": breakers, "pace": pace_health(data["pace"]), "budget": budget})
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ use super::Manager;
 use super::progress::Transfers;
 use super::upload::{Plan, Prepared, UploadRequest};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Choices, metrics};
 use crate::model::{FileRecord, Operation, PlatformId};
 
 /// A platform that throttles for longer is passed over while there is another.
@@ -32,6 +33,16 @@ pub enum Because {
     First,
     /// The first that was not passed over.
     NextBest,
+}
+
+impl Because {
+    fn as_str(self) -> &'static str {
+        match self {
+            Because::AlreadyThere => "already-there",
+            Because::First => "first",
+            Because::NextBest => "next-best",
+        }
+    }
 }
 
 impl Manager {
@@ -64,7 +75,9 @@ impl Manager {
             let deadline = end.saturating_duration_since(Instant::now());
             match self.upload(UploadRequest { to, deadline, ..request.clone() }, transfers).await {
                 Ok(record) => {
-                    tracing::info!(platform = %choice.platform, because = ?choice.because, "chosen");
+                    let (platform, because) = (choice.platform.to_string(), choice.because.as_str());
+                    tracing::info!(platform, because, "chosen");
+                    metrics().choices.get_or_create(&Choices { platform, because }).inc();
                     return Ok((record, choice));
                 }
                 Err(error) if is_its_own(&error) => choosing.pass_over(choice.platform, error),

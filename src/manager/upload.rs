@@ -10,6 +10,7 @@ use super::progress::{Phase, Tracker, Transfers};
 use super::{Connection, Manager};
 use crate::content::{OpenSource, Source, tagged_name};
 use crate::error::{Error, ErrorKind, Partial, Result};
+use crate::metrics::{Account, metrics};
 use crate::model::{ContentKind, Digest, FileRecord, Identity, Origin, PlatformId, Purpose, Replica};
 use crate::registry::{NewIntent, Placement};
 use crate::resilience::Lane;
@@ -141,6 +142,9 @@ impl Manager {
         deadline: Instant,
     ) -> (PlatformId, Result<Replica>) {
         let outcome = self.place(file, target, &tracker, deadline).await;
+        if let Ok(replica) = &outcome {
+            count(replica, file.identity.size);
+        }
         tracker.enter(match &outcome {
             Ok(replica) if replica.origin == Origin::AlreadyThere => Phase::AlreadyThere,
             Ok(_) => Phase::Sent,
@@ -230,6 +234,14 @@ impl Manager {
                 mime: identity.mime.clone(),
             },
         })
+    }
+}
+
+fn count(replica: &Replica, size: u64) {
+    let account = Account { platform: replica.platform.to_string(), account_alias: replica.account.to_string() };
+    match replica.origin {
+        Origin::AlreadyThere => drop(metrics().dedupe_hits.get_or_create(&account).inc()),
+        _ => drop(metrics().upload_bytes.get_or_create(&account).inc_by(size)),
     }
 }
 

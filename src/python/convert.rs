@@ -7,7 +7,9 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::guards::Permit;
 use crate::error::{Error, ErrorKind, Result};
+use crate::resilience::BreakerPermit;
 
 /// What an operation gives back.
 pub(super) enum Answer {
@@ -17,6 +19,7 @@ pub(super) enum Answer {
         data: Value,
         bytes: Bytes,
     },
+    Permit(BreakerPermit),
 }
 
 impl Answer {
@@ -27,6 +30,7 @@ impl Answer {
     pub(super) fn into_py(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
             Answer::Data(data) => to_py(py, &data),
+            Answer::Permit(permit) => Permit::new(permit).into_py_any(py),
             Answer::Content { data, bytes } => (to_py(py, &data)?, PyBytes::new(py, &bytes)).into_py_any(py),
         }
     }

@@ -6,6 +6,7 @@
 mod client;
 mod convert;
 mod errors;
+mod guards;
 mod pending;
 mod runtime;
 #[cfg(feature = "simulator")]
@@ -20,18 +21,43 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add(
         "__all__",
-        ["Client", "Pending", "Simulator", "Transfers", "config_example", "error_kinds", "reset_logging", "shutdown"],
+        [
+            "CircuitBreaker",
+            "Client",
+            "Limiter",
+            "Pending",
+            "Permit",
+            "Simulator",
+            "State",
+            "Transfers",
+            "config_example",
+            "error_kinds",
+            "metrics_text",
+            "reset_logging",
+            "shutdown",
+        ],
     )?;
     module.add_class::<client::Client>()?;
     module.add_class::<client::TransferList>()?;
     module.add_class::<pending::Pending>()?;
+    module.add_class::<guards::State>()?;
+    module.add_class::<guards::CircuitBreaker>()?;
+    module.add_class::<guards::Limiter>()?;
+    module.add_class::<guards::Permit>()?;
     #[cfg(feature = "simulator")]
     module.add_class::<simulator::Simulator>()?;
     module.add_function(wrap_pyfunction!(client::config_example, module)?)?;
     module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
+    module.add_function(wrap_pyfunction!(metrics_text, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::reset_logging, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::shutdown, module)?)?;
     let at_exit = module.py().import("atexit")?;
     at_exit.call_method1("register", (module.getattr("shutdown")?,))?;
     Ok(())
+}
+
+/// Every metric of this process, in the OpenMetrics text format.
+#[pyfunction]
+fn metrics_text() -> String {
+    crate::metrics::metrics().text()
 }

@@ -16,6 +16,7 @@ use super::slowness;
 use super::state::SharedState;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::metrics::{Named, Transitions, metrics};
 
 /// How old a process' picture of a shared breaker may be.
 const FRESH: Duration = Duration::from_millis(100);
@@ -37,7 +38,7 @@ pub struct BreakerHealth {
 }
 
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub struct Breaker {
     /// As people call what it guards: "moonshot upload".
     name: String,
     key: String,
@@ -59,7 +60,7 @@ struct Picture {
 
 /// Leave to send one request. How it ended must be told; a permit that is dropped says nothing about the platform.
 #[derive(Debug)]
-pub(super) struct BreakerPermit {
+pub struct BreakerPermit {
     breaker: Arc<Breaker>,
     permit: circuit_breaker::Permit,
     is_settled: bool,
@@ -67,7 +68,7 @@ pub(super) struct BreakerPermit {
 
 impl Breaker {
     /// Those with the same name share what they know.
-    pub(super) fn new(name: String, settings: BreakerSettings, shared: SharedState) -> Self {
+    pub fn new(name: String, settings: BreakerSettings, shared: SharedState) -> Self {
         let picture = Picture {
             circuit: CircuitBreaker::default(),
             seen_at: None,
@@ -96,12 +97,12 @@ impl Breaker {
 
     /// # Errors
     /// `CircuitOpen`.
-    pub(super) async fn permit(self: &Arc<Self>) -> Result<BreakerPermit> {
-        if let Some(permit) = self.permit_at_hand() {
+    pub async fn permit(self: &Arc<Self>) -> Result<BreakerPermit> {
+        if let Some(permit) = self.permit_seen() {
             return permit;
         }
         self.refresh().await;
-        if let Some(permit) = self.permit_at_hand() {
+        if let Some(permit) = self.permit_seen() {
             return permit;
         }
         let (settings, token) = (self.settings, rand::rng().random());
@@ -110,8 +111,13 @@ impl Breaker {
         self.granted(granted.0)
     }
 
-    /// A permit, or a refusal, where nobody else needs to be asked.
-    pub(super) fn permit_at_hand(self: &Arc<Self>) -> Option<Result<BreakerPermit>> {
+    /// A permit, or a refusal, where nobody needs to be waited for.
+    pub fn permit_at_hand(self: &Arc<Self>) -> Option<Result<BreakerPermit>> {
+        self.permit_seen().or_else(|| self.shared.at_once(self.permit()))
+    }
+
+    /// By this process' picture, while it is fresh.
+    fn permit_seen(self: &Arc<Self>) -> Option<Result<BreakerPermit>> {
         let (mut picture, now) = (self.picture(), self.shared.now());
         if !picture.is_fresh() {
             return None;
@@ -133,17 +139,17 @@ impl Breaker {
         }
     }
 
-    pub(super) async fn set_mode(&self, mode: Mode) {
+    pub async fn set_mode(&self, mode: Mode) {
         let change = self.update(move |circuit, now| circuit.set_mode(now, mode)).await;
         self.tell(change, None);
     }
 
-    pub(super) async fn reset(&self) {
+    pub async fn reset(&self) {
         let change = self.update(|circuit, now| circuit.reset(now)).await;
         self.tell(change, None);
     }
 
-    pub(super) async fn health(&self) -> BreakerHealth {
+    pub async fn health(&self) -> BreakerHealth {
         self.refresh().await;
         let picture = self.picture();
         let tally = picture.circuit.tally();
@@ -158,36 +164,47 @@ impl Breaker {
     }
 
     async fn report(&self, permit: circuit_breaker::Permit, outcome: Outcome, error: Option<&str>) {
-        let Some(successes) = self.to_be_told(permit, outcome, error) else { return };
-        let settings = self.settings;
+        if self.keeps(permit, outcome) {
+            return;
+        }
+        let (settings, successes) = (self.settings, self.to_be_told(outcome, error));
         let report = self.update(move |circuit, now| {
-            for _ in 0..successes {
-                circuit.report(&settings, now, permit.unlent(), Outcome::Success);
-            }
+            circuit.report_successes(&settings, now, permit, successes);
             circuit.report(&settings, now, permit, outcome)
         });
-        if let Report::Changed(change) = report.await {
-            let why = self.picture().last_error.clone();
-            self.tell(Some(change), why.as_deref());
+        match report.await {
+            Report::Counted => {}
+            Report::Late => drop(metrics().late_results.get_or_create(&self.labels()).inc()),
+            Report::Changed(change) => {
+                let why = self.picture().last_error.clone();
+                self.tell(Some(change), why.as_deref());
+            }
         }
     }
 
-    /// Whether a result is to be told now, and how many earlier successes with it.
-    fn to_be_told(&self, permit: circuit_breaker::Permit, outcome: Outcome, error: Option<&str>) -> Option<u32> {
+    /// Whether a result says nothing, or nothing yet: successes wait to be told together.
+    fn keeps(&self, permit: circuit_breaker::Permit, outcome: Outcome) -> bool {
+        if permit.is_probe() {
+            return false;
+        }
+        let mut picture = self.picture();
+        if picture.circuit.is_past(permit) {
+            metrics().late_results.get_or_create(&self.labels()).inc();
+            return true;
+        }
+        let waits = outcome == Outcome::Success && picture.told_at.elapsed() < TOLD_WITHIN;
+        picture.untold += u32::from(waits);
+        waits || outcome == Outcome::Ignored
+    }
+
+    /// How many earlier successes are told together with a result.
+    fn to_be_told(&self, outcome: Outcome, error: Option<&str>) -> u32 {
         let mut picture = self.picture();
         if let Some(error) = error.filter(|_| outcome == Outcome::Failure) {
             picture.last_error = Some(error.to_owned());
         }
-        match outcome {
-            Outcome::Ignored if !permit.is_probe() => return None,
-            Outcome::Success if !permit.is_probe() && picture.told_at.elapsed() < TOLD_WITHIN => {
-                picture.untold += 1;
-                return None;
-            }
-            _ => {}
-        }
         picture.told_at = Instant::now();
-        Some(std::mem::take(&mut picture.untold))
+        std::mem::take(&mut picture.untold)
     }
 
     /// Changes the shared breaker; where that fails, this process' own picture, so that no call fails because of it.
@@ -197,7 +214,7 @@ impl Breaker {
     ) -> T {
         match self.shared.update(&self.key, step.clone()).await {
             Ok((answer, circuit)) => {
-                self.picture().see(circuit);
+                self.see(circuit);
                 answer
             }
             Err(error) => {
@@ -209,12 +226,19 @@ impl Breaker {
         }
     }
 
+    fn see(&self, circuit: CircuitBreaker) {
+        let state = circuit.state();
+        if self.picture().see(circuit) {
+            metrics().breaker_state.get_or_create(&self.labels()).set(state as i64);
+        }
+    }
+
     async fn refresh(&self) {
         if self.picture().is_fresh() {
             return;
         }
         match self.shared.read(&self.key).await {
-            Ok(circuit) => self.picture().see(circuit),
+            Ok(circuit) => self.see(circuit),
             Err(error) => {
                 tracing::debug!(%error, "a circuit breaker could not be read");
                 self.picture().seen_at = Some(Instant::now());
@@ -224,18 +248,24 @@ impl Breaker {
 
     fn tell(&self, change: Option<Transition>, why: Option<&str>) {
         let Some(Transition { from, to }) = change else { return };
+        let breaker = self.name.clone();
+        metrics().breaker_transitions.get_or_create(&Transitions { breaker, to: to.as_str() }).inc();
         match to {
             BreakerState::Open => tracing::warn!(breaker = %self.name, %from, why, "circuit breaker opened"),
             _ => tracing::info!(breaker = %self.name, %from, %to, "circuit breaker changed"),
         }
     }
 
+    fn labels(&self) -> Named {
+        Named { breaker: self.name.clone() }
+    }
+
     fn open_error(&self, refusal: Refusal) -> Error {
         let why =
             self.picture().last_error.as_ref().map_or(String::new(), |last| format!("; its latest failure: {last}"));
         let hint = match refusal.retry_in {
-            Some(wait) => format!("try again in {:.1} s, or use another platform", wait.as_secs_f64()),
-            None => "an operator has opened its circuit breaker: reset it, or use another platform".to_owned(),
+            Some(wait) => format!("try again in {:.1} s, or elsewhere", wait.as_secs_f64()),
+            None => "an operator has opened its circuit breaker: reset it, or go elsewhere".to_owned(),
         };
         Error::new(ErrorKind::CircuitOpen, format!("{} is left in peace for now{why}", self.name))
             .with_hint(hint)
@@ -248,12 +278,15 @@ impl Breaker {
 }
 
 impl Picture {
-    fn see(&mut self, circuit: CircuitBreaker) {
-        if circuit.generation() != self.circuit.generation() {
+    /// Whether it is another one than before.
+    fn see(&mut self, circuit: CircuitBreaker) -> bool {
+        let is_news = self.seen_at.is_none() || circuit.generation() != self.circuit.generation();
+        if is_news {
             self.untold = 0;
         }
         self.circuit = circuit;
         self.seen_at = Some(Instant::now());
+        is_news
     }
 
     fn is_fresh(&self) -> bool {
@@ -275,10 +308,23 @@ impl BreakerPermit {
     }
 
     /// Tells how the request ended; `error` is for people.
-    pub(super) async fn settle(mut self, outcome: Outcome, error: Option<&str>) {
+    pub async fn settle(mut self, outcome: Outcome, error: Option<&str>) {
         // Said first: a result is told once, even if the telling is cancelled.
         self.is_settled = true;
         self.breaker.report(self.permit, outcome, error).await;
+    }
+
+    /// As [`settle`](Self::settle), where nobody needs to be waited for; else the permit comes back.
+    pub fn settle_at_hand(mut self, outcome: Outcome, error: Option<&str>) -> Result<(), Self> {
+        let (breaker, permit) = (self.breaker.clone(), self.permit);
+        self.is_settled =
+            breaker.keeps(permit, outcome) || breaker.shared.at_once(breaker.report(permit, outcome, error)).is_some();
+        if self.is_settled { Ok(()) } else { Err(self) }
+    }
+
+    /// A longer call than this is slow, by the breaker's settings.
+    pub fn slow_call(&self) -> Duration {
+        self.breaker.settings.slow_call
     }
 
     async fn keep<T>(&self, request: impl Future<Output = T>) -> T {

@@ -150,11 +150,6 @@ impl Permit {
     pub fn is_probe(self) -> bool {
         self.probe.is_some()
     }
-
-    /// One of the same generation that is no probe: for results told together.
-    pub(super) fn unlent(self) -> Self {
-        Permit { probe: None, ..self }
-    }
 }
 
 /// Refused; after `retry_in` it is worth asking again (`None`: only an operator opens the way).
@@ -242,6 +237,20 @@ impl Results {
                     }
                 }
                 self.total.add(outcome);
+            }
+        }
+    }
+
+    fn add_successes(&mut self, count: u32, now: Timestamp, window: Window) {
+        match window {
+            Window::Calls(size) => (0..count.min(size)).for_each(|_| self.push(Outcome::Success, size)),
+            Window::Time(_) if count == 0 => {}
+            Window::Time(_) => {
+                self.add(Outcome::Success, now, window);
+                if let Some((_, tally)) = self.tenths.back_mut() {
+                    tally.calls += count - 1;
+                    self.total.calls += count - 1;
+                }
             }
         }
     }
@@ -409,6 +418,21 @@ impl CircuitBreaker {
             Phase::Open { .. } => return Report::Late,
         }
         self.changed_from(before).map_or(Report::Counted, Report::Changed)
+    }
+
+    /// Tells of several good calls at once, of the same generation as `permit`.
+    pub fn report_successes(&mut self, settings: &BreakerSettings, now: Timestamp, permit: Permit, count: u32) {
+        match &mut self.phase {
+            Phase::Closed(results) if permit.generation == self.generation && self.mode != Mode::Disabled => {
+                results.add_successes(count, now, settings.window);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a permit is of an earlier generation: nothing it says counts any more.
+    pub fn is_past(&self, permit: Permit) -> bool {
+        permit.generation < self.generation
     }
 
     /// Keeps a probe that is still at work; `false` when its lease is gone.

@@ -18,19 +18,19 @@ use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use breaker::{Breaker, BreakerPermit};
-use rate_limiter::RateLimiter;
 use retry_budget::RetryBudget;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{self, metrics, observe};
 use crate::model::{AccountId, Operation, PlatformId};
 
-pub use breaker::BreakerHealth;
+pub use breaker::{Breaker, BreakerHealth, BreakerPermit};
 pub use circuit_breaker::{
     BreakerSettings, BreakerState, CircuitBreaker, Mode, Outcome, Permit as CircuitPermit, Refusal, Report, Transition,
     Window,
 };
 pub use pace::{Ask, Grant, Lane, Pace, PaceAnswer, PaceHealth, PaceStep, Rate, Rates};
+pub use rate_limiter::RateLimiter;
 pub use retry::RetryPolicy;
 pub use retry_budget::{BudgetHealth, Counts, Spending};
 pub use slowness::note_wait;
@@ -69,13 +69,19 @@ pub struct OperationHealth {
 #[derive(Debug)]
 pub struct Permit {
     breaker: BreakerPermit,
+    requests: metrics::Requests,
     _room: OwnedSemaphorePermit,
 }
 
 impl Permit {
     /// Runs the request and tells the circuit breaker how it ended.
     pub async fn run<T>(self, request: impl Future<Output = Result<T>>) -> Result<T> {
-        self.breaker.run(request).await
+        let begun = Instant::now();
+        let answer = self.breaker.run(request).await;
+        let outcome = answer.as_ref().err().map_or("success", |error| error.kind().name());
+        observe(&metrics().request_duration.get_or_create(&self.requests), begun.elapsed());
+        metrics().requests.get_or_create(&self.requests.ended(outcome)).inc();
+        answer
     }
 }
 
@@ -83,6 +89,7 @@ impl Permit {
 pub struct Resilience {
     /// Names the platform in errors.
     label: String,
+    account: metrics::Account,
     retry: RetryPolicy,
     limiter: RateLimiter,
     budget: RetryBudget,
@@ -99,9 +106,12 @@ impl Resilience {
             Arc::new(Breaker::new(name, options.breaker, shared.clone()))
         };
         let concurrency = options.concurrency.max(1);
+        let alias = metrics::Account { platform: platform.to_string(), account_alias: account.to_string() };
+        alias.begin();
         Resilience {
             breakers: Operation::ALL.map(breaker_of),
             label: platform.to_string(),
+            account: alias,
             retry: options.retry,
             limiter: RateLimiter::new(format!("pace/{platform}/{account}"), options.rates, shared.clone()),
             budget: RetryBudget::new(format!("budget/{platform}/{account}"), options.retry.budget, shared.clone()),
@@ -154,6 +164,7 @@ impl Resilience {
         if Instant::now() >= deadline {
             return Err(self.still_queued());
         }
+        let _waiting = self.account.waiting();
         let breaker = &self.breakers[ask.operation as usize];
         breaker.check().await?;
         let in_flight = self.in_flight.clone();
@@ -162,8 +173,10 @@ impl Resilience {
             _ => return Err(self.still_queued()),
         };
         self.pace(ask, deadline).await?;
-        let permit = Permit { breaker: breaker.permit().await?, _room: room };
+        let requests = self.account.requests(ask.operation.as_str());
+        let permit = Permit { breaker: breaker.permit().await?, requests, _room: room };
         self.budget.count().await;
+        metrics().retry_budget.get_or_create(&self.account).set(i64::from(self.budget.health().tokens));
         Ok(permit)
     }
 
@@ -210,21 +223,13 @@ impl Resilience {
     /// # Errors
     /// `RateLimited` at once when no turn can come before the deadline.
     pub async fn pace(&self, ask: impl Into<Ask>, deadline: Instant) -> Result<()> {
-        let ask = ask.into();
-        loop {
-            let patience = deadline.saturating_duration_since(Instant::now());
-            let wait = self.limiter.reserve(ask, patience).await.map_err(|wait| self.too_fast(wait))?;
-            if wait.is_zero() {
-                return Ok(());
-            }
-            tracing::info!(platform = %self.label, ?wait, "waiting for the account's pace");
-            let turn = Instant::now() + wait;
-            sleep(wait).await;
-            // Who comes late to one window may be one too many in the next: it asks again.
-            if turn.elapsed() <= self.limiter.lateness() {
-                return Ok(());
-            }
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let waited = self.limiter.turn(ask.into(), patience).await.map_err(|wait| self.too_fast(wait))?;
+        observe(&metrics().limiter_wait.get_or_create(&self.account), waited);
+        if !waited.is_zero() {
+            tracing::info!(platform = %self.label, ?waited, "waited for the account's pace");
         }
+        Ok(())
     }
 
     /// A platform that says "slow down" says it to all requests of the account, of every process. (Our own refusals
@@ -280,10 +285,12 @@ impl Attempts<'_> {
         match pause.filter(|pause| Instant::now() + *pause < self.deadline) {
             // An upload that may have arrived is looked for, whatever that costs.
             Some(_) if !self.resilience.budget.allows(&error) && !error.is_ambiguous() => {
+                metrics().retries_refused.get_or_create(&self.resilience.account).inc();
                 tracing::warn!(platform = %self.resilience.label, "not repeated: the retry budget is spent");
                 Err(error.with_attempts(std::mem::take(&mut self.failed)))
             }
             Some(pause) => {
+                metrics().retries.get_or_create(&self.resilience.account).inc();
                 tracing::info!(platform = %self.resilience.label, attempt = number, ?pause, error = %error.message(), "retrying");
                 sleep(pause).await;
                 Ok(())

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::pace::{Ask, Grant, Pace, PaceAnswer, PaceHealth, PaceStep, Rate, Rates, Turn};
 use super::state::SharedState;
@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 const FRESH: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
-pub(super) struct RateLimiter {
+pub struct RateLimiter {
     key: String,
     rates: Rates,
     shared: SharedState,
@@ -43,7 +43,7 @@ struct Alone {
 }
 
 impl RateLimiter {
-    pub(super) fn new(key: String, rates: Rates, shared: SharedState) -> Self {
+    pub fn new(key: String, rates: Rates, shared: SharedState) -> Self {
         let rates =
             Rates { requests: rates.requests.map(Rate::thinned), uploads: rates.uploads.map(Rate::thinned), ..rates };
         let own = Own {
@@ -56,8 +56,36 @@ impl RateLimiter {
         RateLimiter { key, rates, shared, own: Mutex::new(own) }
     }
 
+    /// Waits for a turn; gives how long.
+    ///
+    /// # Errors
+    /// How long until a turn could come, at once, when that is longer than `patience`.
+    pub async fn turn(&self, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
+        let deadline = Instant::now() + patience;
+        let mut waited = Duration::ZERO;
+        loop {
+            let wait = self.reserve(ask, deadline.saturating_duration_since(Instant::now())).await?;
+            if wait.is_zero() {
+                return Ok(waited);
+            }
+            let turn = Instant::now() + wait;
+            sleep(wait).await;
+            waited += wait;
+            // Who comes late to one window may be one too many in the next: it asks again.
+            if turn.elapsed() <= self.lateness() {
+                return Ok(waited);
+            }
+        }
+    }
+
+    /// A turn now, or how long one would take, where nobody needs to be waited for.
+    pub fn turn_at_hand(&self, ask: Ask) -> Option<Result<(), Duration>> {
+        let reserved = self.shared.at_once(self.reserve(ask, Duration::ZERO));
+        reserved.map(|reserved| reserved.map(drop))
+    }
+
     /// How long until this request's turn; or how long until one could come, when that is longer than `patience`.
-    pub(super) async fn reserve(&self, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
+    async fn reserve(&self, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
         if self.rates == Rates::NONE {
             return self.unless_paused(patience).await;
         }
@@ -70,13 +98,13 @@ impl RateLimiter {
     }
 
     /// How long after its turn a request may still leave: half of what the windows are guarded by.
-    pub(super) fn lateness(&self) -> Duration {
+    fn lateness(&self) -> Duration {
         let guards = [self.rates.requests, self.rates.uploads].into_iter().flatten().map(Rate::guard);
         guards.min().map_or(Duration::MAX, |guard| guard / 2)
     }
 
     /// Holds every process up for `wait`, and takes less of the limits for a while.
-    pub(super) async fn throttled(&self, wait: Option<Duration>) {
+    pub async fn throttled(&self, wait: Option<Duration>) {
         if let Some(wait) = wait {
             self.own().hold_until(Instant::now() + wait);
             self.step(PaceStep::Pause(wait)).await;
@@ -86,7 +114,7 @@ impl RateLimiter {
         }
     }
 
-    pub(super) async fn health(&self) -> PaceHealth {
+    pub async fn health(&self) -> PaceHealth {
         self.step(PaceStep::Look).await.health
     }
 

@@ -8,16 +8,19 @@ use async_trait::async_trait;
 use super::{StateBackend, Step};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
+use crate::resilience::pace::{Pace, PaceAnswer, PaceStep, Rates};
 
 #[derive(Debug)]
 pub struct Memory {
     clock: Arc<dyn Clock>,
     pieces: Mutex<HashMap<String, String>>,
+    /// As they are: written out at every turn they would cost more than the turn.
+    paces: Mutex<HashMap<String, Pace>>,
 }
 
 impl Memory {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Memory { clock, pieces: Mutex::default() }
+        Memory { clock, pieces: Mutex::default(), paces: Mutex::default() }
     }
 
     fn apply(&self, key: &str, step: &mut Step) {
@@ -41,6 +44,18 @@ impl StateBackend for Memory {
     async fn update(&self, key: &str, mut step: Step) -> Result<()> {
         self.apply(key, &mut step);
         Ok(())
+    }
+
+    async fn pace(&self, key: &str, rates: &Rates, step: &PaceStep) -> Result<PaceAnswer> {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pace) = paces.get_mut(key) {
+            return Ok(pace.step(rates, self.now(), step));
+        }
+        Ok(paces.entry(key.to_owned()).or_default().step(rates, self.now(), step))
+    }
+
+    fn is_at_hand(&self) -> bool {
+        true
     }
 
     fn update_soon(self: Arc<Self>, key: &str, mut step: Step) {

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,6 +36,11 @@ pub trait StateBackend: Debug + Send + Sync + 'static {
     /// How many processes share it, this one included, as far as is known.
     fn processes(&self) -> u32 {
         1
+    }
+
+    /// Whether nothing here ever waits: each future is ready when it is first asked.
+    fn is_at_hand(&self) -> bool {
+        false
     }
 
     /// # Errors
@@ -76,6 +82,11 @@ impl SharedState {
 
     pub(super) fn now(&self) -> Timestamp {
         self.0.now()
+    }
+
+    /// What `work` on this state gives, if it need not wait for it; else `work` is not begun.
+    pub(super) fn at_once<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.0.is_at_hand().then(|| work.now_or_never()).flatten()
     }
 
     pub(super) fn processes(&self) -> u32 {

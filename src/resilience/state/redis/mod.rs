@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::{StateBackend, Step};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::metrics;
 use crate::resilience::pace::{Ask, PaceAnswer, PaceHealth, PaceStep, Rate, Rates, Turn};
 
 use servers::{Connection, Servers};
@@ -323,6 +324,7 @@ impl Shared {
             is_news
         });
         if is_news {
+            metrics().state_lost.inc();
             tracing::warn!("Redis is lost: breakers and limits are this process' own until it is back");
         }
     }

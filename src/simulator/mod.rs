@@ -21,11 +21,12 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 pub use admin::AdminError;
@@ -81,6 +82,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// A port of 127.0.0.1 and a runtime to serve it on.
+fn listen(port: u16, threads: usize, name: &str) -> io::Result<(Runtime, TcpListener)> {
+    // The port comes first: it may be taken, and tokio forbids to drop a runtime inside another one.
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    listener.set_nonblocking(true)?;
+    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()?;
+    let listener = {
+        let _entered = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    Ok((runtime, listener))
+}
+
+/// Ends a runtime and drops all that runs on it.
+fn end(runtime: Runtime) {
+    // On a thread of its own, because tokio forbids to wait for a runtime inside another one.
+    let ending = std::thread::spawn(move || runtime.shutdown_timeout(std::time::Duration::from_secs(1)));
+    let _ = ending.join();
+}
+
 /// A running simulator; dropping it stops it.
 pub struct Simulator {
     world: Arc<World>,
@@ -115,16 +136,8 @@ impl Simulator {
         if !options.settings.is_null() {
             admin::apply_settings(&world, &options.settings).map_err(|error| invalid(error.to_string()))?;
         }
-        let runtime =
-            Builder::new_multi_thread().worker_threads(2).thread_name("exai-simulator").enable_all().build()?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
+        let (runtime, listener) = listen(options.port, 2, "exai-simulator")?;
         let port = listener.local_addr()?.port();
-        let listener = {
-            let _entered = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
-        };
         runtime.spawn(server::serve(listener, world.clone()));
         let base = |profile: Profile| format!("http://127.0.0.1:{port}{}", profile.base_path());
         let urls = Urls {
@@ -151,9 +164,7 @@ impl Simulator {
     /// Closes every connection; the port is free afterwards. Calling it again does nothing.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // On a thread of its own, because tokio forbids to wait for a runtime inside another one.
-            let ending = std::thread::spawn(move || runtime.shutdown_timeout(std::time::Duration::from_secs(1)));
-            let _ = ending.join();
+            end(runtime);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The simulator itself: limits, ids, shapes and determinism (platform_api.md §1, §2, §10).
 
+use exai_files::simulator::{Options, Simulator};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -248,4 +249,11 @@ fn nonsense_is_refused_with_the_valid_words() {
         let error = world.simulator.admin(method, path, Some(body)).unwrap_err();
         assert!(error.to_string().contains(words), "{path}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_an_error_inside_a_runtime_too() {
+    let world = World::new();
+    let taken = Options { port: world.address().port(), ..Options::default() };
+    assert_eq!(Simulator::start(taken).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
 }

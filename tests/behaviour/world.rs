@@ -1,5 +1,6 @@
 //! A simulator and clients of it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,11 @@ impl World {
         println!("seed {seed} (EXAI_FILES_SEED)"); // shown by the test runner for failing tests
         let simulator = Simulator::start(Options { seed, settings, ..Options::default() }).unwrap();
         World { simulator, breaker: NEVER_OPEN }
+    }
+
+    /// Of the simulator itself.
+    pub fn address(&self) -> SocketAddr {
+        self.simulator.urls().admin.trim_start_matches("http://").trim_end_matches("/admin").parse().unwrap()
     }
 
     pub fn admin(&self, method: &str, path: &str, body: Value) -> Value {

@@ -117,9 +117,10 @@ pub(super) enum Fault {
     Stall,
 }
 
+/// Which way: from the client to the server, or back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Side {
+pub enum Side {
     Request,
     #[default]
     Response,

@@ -2,11 +2,14 @@
 //! faults, quotas, expiry and a clock, and a log of the truth for tests to judge by.
 //!
 //! It shares nothing with the clients it tests, not even a type: what both believe must be written twice.
+//!
+//! [`FaultProxy`] is the bad network in front of it, or of any other server.
 
 mod accounts;
 mod admin;
 mod clock;
 mod extract;
+mod fault_proxy;
 mod faults;
 mod ids;
 mod multipart;
@@ -17,6 +20,7 @@ mod replies;
 mod server;
 mod settings;
 mod truth;
+mod weather;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -30,6 +34,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 pub use admin::AdminError;
+pub use fault_proxy::{FaultProxy, Traffic};
+pub use faults::Side;
+pub use weather::{Drip, Resets, Weather};
 
 use clock::SimulatedClock;
 use faults::Faults;

@@ -5,6 +5,7 @@ mod choose;
 mod circuit_breaker;
 mod config;
 mod error_tables;
+mod fault_proxy;
 mod interrupted;
 mod platform;
 mod redis_server;

@@ -16,7 +16,7 @@ use exai_files::registry::Registry;
 use exai_files::resilience::{
     BreakerSettings, Lane, Memory, Rate, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState, Sqlite,
 };
-use exai_files::simulator::{Options, Simulator};
+use exai_files::simulator::{FaultProxy, Options, Simulator};
 use exai_files::store::Store;
 use exai_files::transport::{HttpClient, HttpOptions, Timeouts};
 use serde_json::{Value, json};
@@ -45,9 +45,17 @@ fn resilience(platform: &str, account: &str, shared: &SharedState, options: &Res
     Arc::new(Resilience::new(&platform, &account, options, shared))
 }
 
+pub fn seed() -> u64 {
+    let seed = std::env::var("EXAI_FILES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    println!("seed {seed} (EXAI_FILES_SEED)"); // shown by the test runner for failing tests
+    seed
+}
+
 pub struct World {
     pub simulator: Simulator,
     pub breaker: BreakerSettings,
+    /// What clients made from now on reach the platforms through.
+    pub proxy: Option<FaultProxy>,
 }
 
 impl World {
@@ -56,15 +64,24 @@ impl World {
     }
 
     pub fn with(settings: Value) -> Self {
-        let seed = std::env::var("EXAI_FILES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-        println!("seed {seed} (EXAI_FILES_SEED)"); // shown by the test runner for failing tests
+        let seed = seed();
         let simulator = Simulator::start(Options { seed, settings, ..Options::default() }).unwrap();
-        World { simulator, breaker: NEVER_OPEN }
+        World { simulator, breaker: NEVER_OPEN, proxy: None }
+    }
+
+    /// The same, behind a fault proxy.
+    pub fn behind_proxy(self) -> Self {
+        World { proxy: Some(FaultProxy::start(self.address(), seed()).unwrap()), ..self }
     }
 
     /// Of the simulator itself.
     pub fn address(&self) -> SocketAddr {
         self.simulator.urls().admin.trim_start_matches("http://").trim_end_matches("/admin").parse().unwrap()
+    }
+
+    fn reached_at(&self, url: &str) -> String {
+        let there = self.proxy.as_ref().map_or(self.address(), FaultProxy::address);
+        url.replace(&self.address().to_string(), &there.to_string())
     }
 
     pub fn admin(&self, method: &str, path: &str, body: Value) -> Value {
@@ -104,7 +121,7 @@ impl World {
             "zai" => (zai().unwrap(), &urls.zai, "simulator.zai-secret"),
             _ => (zhipu().unwrap(), &urls.zhipu_cn, "simulator.zhipu-secret"),
         };
-        profile.capabilities.base_url.clone_from(base_url);
+        profile.capabilities.base_url = self.reached_at(base_url);
         let http = HttpClient::new(&HttpOptions { timeouts, ..HttpOptions::default() }).unwrap();
         let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
         FilesApi::new(profile, AccountId::new(account), http, key, Arc::new(SystemClock), resilience)

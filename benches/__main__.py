@@ -6,13 +6,15 @@ import json
 import os
 import platform
 import random
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,7 +23,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
-LOAD_GENERATOR = HERE.parent / "target" / "release" / "examples" / "simulator_load"
+EXAMPLES = HERE.parent / "target" / "release" / "examples"
+LOAD_GENERATOR = EXAMPLES / "simulator_load"
+RESILIENCE_LOAD = EXAMPLES / "resilience_load"
 MB = 1_000_000
 ROUNDS = 3
 
@@ -237,6 +241,108 @@ def simulator_speed(_: Path) -> list[str]:
     return ["## The simulator", "", done.stdout.strip()]
 
 
+@contextmanager
+def redis_server(home: Path) -> Iterator[tuple[str, Callable[[], subprocess.Popen[bytes]]]]:
+    """A Redis of our own: its URL, and what starts it (again, on the same port)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", str(home)]
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+        while subprocess.run(["redis-cli", "-p", port, "ping"], capture_output=True, check=False).stdout != b"PONG\n":
+            pass
+        return started[-1]
+
+    try:
+        yield f"redis://127.0.0.1:{port}", start
+    finally:
+        for server in started:
+            server.kill()
+            server.wait()
+
+
+def load(*arguments: object) -> Any:  # noqa: ANN401  (JSON)
+    command = [str(argument) for argument in (RESILIENCE_LOAD, *arguments)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def shared_limits(home: Path) -> list[str]:
+    """Many processes under one limit, by the simulator's log of what arrived."""
+    table = [
+        "| state | processes | limit | most in any window | utilisation | Jain's fairness |",
+        "|---|---|---|---|---|---|",
+    ]
+    with redis_server(home) as (url, start):
+        start()
+        load("limit", url, 50, 100, 2, 3)  # the binary and the scripts are in memory then
+        runs = [("Redis", url, 100, 100, 2, 60), ("SQLite", home / "s.db", 8, 100, 2, 60), ("Redis", url, 100, 60, 60, 150)]
+        for name, place, processes, limit, window, seconds in runs:
+            told = load("limit", place, processes, limit, window, seconds)
+            table.append(
+                f"| {name} | {processes} | {limit} per {window} s | {told['most_in_a_window'][0]} "
+                f"| {told['utilisation']:.3f} | {told['jain']:.3f} |"
+            )
+    return ["## One limit for many processes", "", *table]
+
+
+def outage(_: Path) -> list[str]:
+    """One platform is gone for 60 s under 50 callers; the other has 50 callers of its own."""
+    told = load("outage", 60)
+    return [
+        "## One platform gone for 60 s, under 50 callers",
+        "",
+        f"{told['requests_during']} requests for {told['calls_during']} calls meanwhile ({told['requests_per_call']:.4f} each); "
+        f"95 % of the throughput is back {told['seconds_until_95_percent']:.1f} s after the end. Calls of the other platform: "
+        f"p99 {told['others_p99_before_ms']:.1f} ms before, {told['others_p99_during_ms']:.1f} ms meanwhile.",
+    ]
+
+
+def redis_loss(home: Path) -> list[str]:
+    """Calls well within their limit, while Redis hangs, goes on, dies and comes back empty."""
+    phases = [("up", 3), ("hangs", 4), ("goes on", 3), ("is dead", 4), ("is back, empty", 4)]
+    with redis_server(home) as (url, start):
+        server = start()
+        command = [str(RESILIENCE_LOAD), "loss", url, str(sum(seconds for _, seconds in phases))]
+        calls = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        for name, seconds in phases:
+            if name == "hangs":
+                server.send_signal(signal.SIGSTOP)
+            elif name == "goes on":
+                server.send_signal(signal.SIGCONT)
+            elif name == "is dead":
+                server.kill()
+                server.wait()
+            elif name == "is back, empty":
+                start()
+            time.sleep(seconds)
+        told = json.loads(calls.communicate()[0])
+    slowest, at, words = told["slowest_ms_by_second"], 0, []
+    for name, seconds in phases:
+        words.append(f"{name} {max(slowest[at : at + seconds], default=0):.0f} ms")
+        at += seconds
+    return [
+        "## Redis hangs, dies and comes back",
+        "",
+        f"{told['calls']} calls, {told['failed']} failed. The slowest call while Redis {', '.join(words)}.",
+    ]
+
+
+def guards(_: Path) -> list[str]:
+    """One call let through and its result recorded, against what a user would take instead."""
+    done = subprocess.run([sys.executable, "-m", "benches.guards"], capture_output=True, text=True, cwd=HERE.parent)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    table = ["| | ns a call | × ours |", "|---|---|---|"]
+    for kind, rows in json.loads(done.stdout).items():
+        ours = rows["exai_files"]
+        table += [f"| {kind}: {name} | {ns:.0f} | {ns / ours:.1f} |" for name, ns in rows.items()]
+    rust = load("admit")["admit_and_record_ns"]
+    return ["## A breaker or a limit around a call of one's own", "", *table, "", f"In Rust, without Python: {rust:.0f} ns."]
+
+
 def start_up(_: Path) -> list[str]:
     """What `--help` takes, the interpreter's own start included."""
     bare, ours, theirs = (
@@ -260,6 +366,7 @@ def _seconds(command: list[str]) -> float:
 def main() -> None:
     wanted = sys.argv[1:]
     comparisons = [simulator_speed, small_files, large_file, hashing, slow_link, lost_replies, start_up]
+    comparisons += [guards, outage, redis_loss, shared_limits]
     lines = [
         "# Results",
         "",

@@ -166,11 +166,11 @@ fn breaker_settings(config: &Config) -> BreakerSettings {
         config.count(&format!("breaker.{name}")).and_then(|count| u32::try_from(count).ok()).unwrap_or(default)
     };
     let seconds = |name: &str, default| config.duration(&format!("breaker.{name}")).unwrap_or(default);
-    let window_size = config.count("breaker.sliding_window_size").unwrap_or(60);
+    let window_size = config.count("breaker.sliding_window_size").unwrap_or(50);
     BreakerSettings {
         window: match config.text("breaker.sliding_window_type") {
-            Some("calls") => Window::Calls(u32::try_from(window_size).unwrap_or(u32::MAX)),
-            _ => Window::Time(Duration::from_secs(window_size)),
+            Some("time") => Window::Time(Duration::from_secs(window_size)),
+            _ => Window::Calls(u32::try_from(window_size).unwrap_or(u32::MAX)),
         },
         minimum_calls: count("minimum_number_of_calls", defaults.minimum_calls),
         failure_rate: count("failure_rate_threshold", defaults.failure_rate),

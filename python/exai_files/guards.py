@@ -106,7 +106,7 @@ class CircuitBreaker(_Guard):
         counts: Exceptions that are failures.
         ignores: Of these, the ones that are not.
         calls: Judge the latest so many calls; None for those of the latest `seconds`.
-        seconds: The span of time that is judged.
+        seconds: The span of time that is judged, with `calls=None`.
         minimum_calls: Fewer results never open it.
         failure_rate: Percent of failures from which it opens.
         slow_rate: Percent of slow calls from which it opens; 101 for never.
@@ -135,15 +135,15 @@ class CircuitBreaker(_Guard):
         state: StatePlace = None,
         counts: type[Exception] | tuple[type[Exception], ...] = Exception,
         ignores: type[Exception] | tuple[type[Exception], ...] = (),
-        calls: int | None = None,
+        calls: int | None = 50,
         seconds: float | timedelta = 60.0,
         minimum_calls: int = 20,
         failure_rate: int = 50,
         slow_rate: int = 100,
         slow_call: float | timedelta = 60.0,
-        wait: float | timedelta = 5.0,
+        wait: float | timedelta = 1.0,
         wait_factor: float = 2.0,
-        wait_cap: float | timedelta = 300.0,
+        wait_cap: float | timedelta = 4.0,
         probes: int = 3,
         successes_to_close: int = 2,
         probe_lease: float | timedelta = 60.0,

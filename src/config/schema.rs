@@ -119,10 +119,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "breaker.sliding_window_type",
         Kind::OneOf(&["time", "calls"]),
-        "\"time\"",
-        "Results that count: of the latest seconds, or of the latest calls.",
+        "\"calls\"",
+        "Results that count: of the latest calls, or of the latest seconds.",
     ),
-    setting("breaker.sliding_window_size", Kind::Count { min: 1, max: 100_000 }, "60", "So many seconds, or calls."),
+    setting("breaker.sliding_window_size", Kind::Count { min: 1, max: 100_000 }, "50", "So many calls, or seconds."),
     setting(
         "breaker.minimum_number_of_calls",
         Kind::Count { min: 1, max: 100_000 },
@@ -147,9 +147,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "100",
         "Percent of slow answers from which it is left in peace; 101 for never.",
     ),
-    setting("breaker.wait_duration_in_open_state", Kind::Seconds { min: 0.001 }, "5", "How long, at first."),
+    setting("breaker.wait_duration_in_open_state", Kind::Seconds { min: 0.001 }, "1", "How long, at first."),
     setting("breaker.wait_factor", Kind::Count { min: 1, max: 100 }, "2", "The wait grows by it each time in a row,"),
-    setting("breaker.max_wait_duration_in_open_state", Kind::Seconds { min: 0.001 }, "300", "up to this."),
+    setting("breaker.max_wait_duration_in_open_state", Kind::Seconds { min: 0.001 }, "4", "up to this."),
     setting(
         "breaker.permitted_calls_in_half_open_state",
         Kind::Count { min: 1, max: 1_000 },

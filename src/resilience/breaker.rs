@@ -163,11 +163,20 @@ impl Breaker {
         }
     }
 
-    async fn report(&self, permit: circuit_breaker::Permit, outcome: Outcome, error: Option<&str>) {
+    async fn report(self: &Arc<Self>, permit: circuit_breaker::Permit, outcome: Outcome, error: Option<&str>) {
         if self.keeps(permit, outcome) {
             return;
         }
-        let (settings, successes) = (self.settings, self.to_be_told(outcome, error));
+        let told = self.clone().told(permit, outcome, self.to_be_told(outcome, error));
+        match outcome {
+            // It is no news.
+            Outcome::Success if !permit.is_probe() => self.shared.later(told),
+            _ => told.await,
+        }
+    }
+
+    async fn told(self: Arc<Self>, permit: circuit_breaker::Permit, outcome: Outcome, successes: u32) {
+        let settings = self.settings;
         let report = self.update(move |circuit, now| {
             circuit.report_successes(&settings, now, permit, successes);
             circuit.report(&settings, now, permit, outcome)

@@ -40,6 +40,7 @@ pub struct BreakerSettings {
     pub wait: Duration,
     /// Each time it opens again without having closed, the wait grows by this factor.
     pub wait_factor: f64,
+    /// Where it ends; the first wait is never cut.
     pub wait_cap: Duration,
     /// Half-open permits out at a time.
     pub probes: u32,
@@ -51,14 +52,16 @@ pub struct BreakerSettings {
 
 impl BreakerSettings {
     pub const DEFAULT: BreakerSettings = BreakerSettings {
-        window: Window::Time(Duration::from_secs(60)),
+        // Under any traffic a total outage is seen after 25 failures; in a window of time it takes as long as that is.
+        window: Window::Calls(50),
         minimum_calls: 20,
         failure_rate: 50,
         slow_rate: 100,
         slow_call: Duration::from_secs(60),
-        wait: Duration::from_secs(5),
+        // A few probes every few seconds cost a platform nothing; waiting for minutes would cost its users.
+        wait: Duration::from_secs(1),
         wait_factor: 2.0,
-        wait_cap: Duration::from_secs(300),
+        wait_cap: Duration::from_secs(4),
         probes: 3,
         successes_to_close: 2,
         probe_lease: Duration::from_secs(15),
@@ -67,8 +70,8 @@ impl BreakerSettings {
     /// How long it stays open the `nth` time in a row, from 1.
     pub fn wait_of(&self, nth: u32) -> Duration {
         let doublings = i32::try_from(nth.saturating_sub(1)).unwrap_or(i32::MAX);
-        let grown = self.wait.as_secs_f64() * self.wait_factor.powi(doublings);
-        Duration::try_from_secs_f64(grown).map_or(self.wait_cap, |wait| wait.min(self.wait_cap))
+        let (grown, cap) = (self.wait.as_secs_f64() * self.wait_factor.powi(doublings), self.wait_cap.max(self.wait));
+        Duration::try_from_secs_f64(grown).map_or(cap, |wait| wait.min(cap))
     }
 }
 

@@ -175,7 +175,7 @@ impl Resilience {
         self.pace(ask, deadline).await?;
         let requests = self.account.requests(ask.operation.as_str());
         let permit = Permit { breaker: breaker.permit().await?, requests, _room: room };
-        self.budget.count().await;
+        self.budget.count();
         metrics().retry_budget.get_or_create(&self.account).set(i64::from(self.budget.health().tokens));
         Ok(permit)
     }

@@ -18,6 +18,11 @@ const CLOCK_STEP: Duration = Duration::from_secs(5);
 const LONGEST_LOG: u32 = 1_000;
 const SHORT_LOG: u32 = 100;
 
+/// Requests that have to wait go one by one, this part of an even step apart, in percent: all at once they would come
+/// late, each by another bit, and bunch up with the next window's. Fewer than [`FEW`] may.
+const SPACING_PERCENT: u32 = 90;
+const FEW: u32 = 10;
+
 /// What each lane may take of a limit while the other wants some too, in percent.
 const LANE_PERCENT: u32 = 80;
 
@@ -42,13 +47,14 @@ impl Rate {
         Rate { requests, window: Duration::from_secs(60) }
     }
 
-    /// One that asks no more of the platform and needs no long log: a window is so many shorter ones, end to end.
-    pub(super) fn thinned(self) -> Self {
-        if self.requests <= LONGEST_LOG {
-            return self;
-        }
-        let parts = self.requests / SHORT_LOG;
-        Rate { requests: SHORT_LOG, window: self.window / parts }
+    /// A window of very many requests is kept as so many shorter ones, end to end: their logs are short.
+    fn parts(self) -> u32 {
+        if self.requests <= LONGEST_LOG { 1 } else { self.requests / SHORT_LOG }
+    }
+
+    /// Requests in one part.
+    pub(super) fn count(self) -> u32 {
+        if self.requests <= LONGEST_LOG { self.requests } else { SHORT_LOG }
     }
 
     /// What requests may bunch up by on their way: leaving in time is not arriving in time.
@@ -58,6 +64,17 @@ impl Rate {
 
     pub(super) fn guarded_window(self) -> Duration {
         self.window + self.guard()
+    }
+
+    /// The span of one part.
+    pub(super) fn span(self) -> Duration {
+        self.guarded_window() / self.parts()
+    }
+
+    /// How far apart those go that have to wait.
+    pub(super) fn spacing(self) -> Option<Duration> {
+        let even = Duration::from_micros(micros(self.span())) / self.count().max(1);
+        (self.requests >= FEW).then(|| even * SPACING_PERCENT / 100)
     }
 }
 
@@ -72,10 +89,19 @@ pub struct Rates {
     pub upload_bytes: Option<u64>,
 }
 
+pub(super) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Rates {
     pub(super) const NONE: Rates = Rates { requests: None, uploads: None, upload_bytes: None };
 
-    /// The longest span that any limit looks back.
+    /// The longest span that any log goes back.
+    pub(super) fn span(&self) -> Duration {
+        [self.requests, self.uploads].into_iter().flatten().map(Rate::span).max().unwrap_or_default()
+    }
+
+    /// The longest window: after it, nothing that was granted before counts any more.
     pub(super) fn window(&self) -> Duration {
         [self.requests, self.uploads].into_iter().flatten().map(Rate::guarded_window).max().unwrap_or_default()
     }
@@ -260,6 +286,17 @@ impl Limit<'_> {
     }
 }
 
+/// The first moment from `turn` on that no limit forbids.
+fn free_of_all(limits: &[Limit<'_>], mut turn: Timestamp) -> Timestamp {
+    loop {
+        let free = limits.iter().fold(turn, |turn, limit| limit.first_free(turn));
+        if free == turn {
+            return turn;
+        }
+        turn = free;
+    }
+}
+
 impl Pace {
     /// Takes one step.
     pub fn step(&mut self, rates: &Rates, now: Timestamp, step: &PaceStep) -> PaceAnswer {
@@ -304,14 +341,15 @@ impl Pace {
 
     fn first_free(&self, rates: &Rates, now: Timestamp, ask: Ask) -> Timestamp {
         let paid_at = rates.upload_bytes.filter(|_| ask.bytes > 0).map_or(now, |_| self.bytes_paid_at);
-        let limits = self.limits(rates, now, ask);
-        let mut turn = now.max(self.paused_until).max(paid_at);
-        loop {
-            let free = limits.iter().fold(turn, |turn, limit| limit.first_free(turn));
-            if free == turn {
-                return turn;
+        let mut limits = self.limits(rates, now, ask);
+        let wanted = now.max(self.paused_until).max(paid_at);
+        let free = free_of_all(&limits, wanted);
+        match rates.requests.and_then(Rate::spacing).filter(|_| free > wanted) {
+            Some(window) => {
+                limits.push(Limit { turns: self.turns.iter().collect(), count: 1, window });
+                free_of_all(&limits, free)
             }
-            turn = free;
+            None => free,
         }
     }
 
@@ -320,8 +358,8 @@ impl Pace {
         let (share, kind) = (self.share.now(now), Turn::of(ask));
         let limit = |rate: Rate, percent: u32, counts: fn(Turn, Turn) -> bool| Limit {
             turns: self.turns.iter().filter(|(_, turn)| counts(*turn, kind)).collect(),
-            count: (rate.requests * share / WHOLE * percent / 100).max(1) as usize,
-            window: rate.guarded_window(),
+            count: (rate.count() * share / WHOLE * percent / 100).max(1) as usize,
+            window: rate.span(),
         };
         let mut limits = Vec::with_capacity(3);
         if let Some(rate) = rates.requests {
@@ -342,7 +380,7 @@ impl Pace {
     }
 
     fn forget(&mut self, rates: &Rates, now: Timestamp) {
-        let past = now.minus(rates.window());
+        let past = now.minus(rates.span());
         self.turns.retain(|(at, _)| *at > past);
     }
 
@@ -404,6 +442,15 @@ mod tests {
         let waits: Vec<_> =
             (0..4).map(|_| reserve(&mut pace, &rates, Operation::List, START, FAR).unwrap().as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 60_500]);
+    }
+
+    #[test]
+    fn many_that_have_to_wait_go_one_by_one() {
+        let (mut pace, rates) = (Pace::default(), requests(Rate { requests: 10, window: Duration::from_secs(10) }));
+        let waits: Vec<_> =
+            (0..13).map(|_| reserve(&mut pace, &rates, Operation::List, START, FAR).unwrap().as_millis()).collect();
+        assert_eq!(waits[..10], [0; 10]);
+        assert_eq!(waits[10..], [10_083, 10_990, 11_898]);
     }
 
     #[test]
@@ -498,12 +545,12 @@ mod tests {
 
     #[test]
     fn a_high_limit_is_kept_by_shorter_windows() {
-        for requests in [1_001, 1_500, 10_000] {
-            let rate = Rate::per_minute(requests);
-            let thin = rate.thinned();
-            let parts = u32::try_from(rate.window.as_micros() / thin.window.as_micros()).unwrap();
-            assert!(thin.requests <= LONGEST_LOG && parts * thin.requests <= requests, "{requests}");
-            assert!(parts * thin.requests * 10 >= requests * 9, "{requests}");
+        for count in [1_001, 1_500, 4_000] {
+            let (mut pace, rates) = (Pace::default(), requests(Rate::per_minute(count)));
+            let waits: Vec<Duration> =
+                (0..count + 200).map(|_| reserve(&mut pace, &rates, Operation::List, START, FAR).unwrap()).collect();
+            let first = waits.iter().filter(|wait| wait.as_secs() < 60).count();
+            assert!((count as usize * 9 / 10..=count as usize).contains(&first), "{first} of {count}");
         }
     }
 

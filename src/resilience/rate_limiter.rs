@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::pace::{Ask, Grant, Pace, PaceAnswer, PaceHealth, PaceStep, Rate, Rates, Turn};
 use super::state::SharedState;
@@ -15,6 +15,9 @@ use crate::clock::Timestamp;
 
 /// How old this process' picture may be, where there is nothing to reserve.
 const FRESH: Duration = Duration::from_millis(100);
+
+/// How often one that waits for a turn of its own looks whether the others are there again.
+const LOOKS_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub struct RateLimiter {
@@ -27,6 +30,7 @@ pub struct RateLimiter {
 /// What this process knows by itself.
 #[derive(Debug)]
 struct Own {
+    window: Duration,
     /// Its turns of the latest window, with their moments.
     granted: VecDeque<(Instant, Grant)>,
     health: PaceHealth,
@@ -44,9 +48,8 @@ struct Alone {
 
 impl RateLimiter {
     pub fn new(key: String, rates: Rates, shared: SharedState) -> Self {
-        let rates =
-            Rates { requests: rates.requests.map(Rate::thinned), uploads: rates.uploads.map(Rate::thinned), ..rates };
         let own = Own {
+            window: rates.window(),
             granted: VecDeque::new(),
             health: PaceHealth::default(),
             seen_at: None,
@@ -61,46 +64,49 @@ impl RateLimiter {
     /// # Errors
     /// How long until a turn could come, at once, when that is longer than `patience`.
     pub async fn turn(&self, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
-        let deadline = Instant::now() + patience;
-        let mut waited = Duration::ZERO;
+        // One name for all its turns: whoever asks again gives up what it had.
+        let (begun, id) = (Instant::now(), rand::random());
         loop {
-            let wait = self.reserve(ask, deadline.saturating_duration_since(Instant::now())).await?;
-            if wait.is_zero() {
-                return Ok(waited);
-            }
+            let wait = self.reserve(ask, id, patience.saturating_sub(begun.elapsed())).await?;
             let turn = Instant::now() + wait;
-            sleep(wait).await;
-            waited += wait;
-            // Who comes late to one window may be one too many in the next: it asks again.
-            if turn.elapsed() <= self.lateness() {
-                return Ok(waited);
+            if self.reaches(turn).await {
+                self.own().take(Grant { age: Duration::ZERO, id, turn: Turn::of(ask) });
+                return Ok(if wait.is_zero() { Duration::ZERO } else { begun.elapsed() });
             }
         }
+    }
+
+    /// Whether the turn came and can be taken; else another one is to be asked for.
+    async fn reaches(&self, turn: Instant) -> bool {
+        while self.own().alone.is_some() && Instant::now() + LOOKS_EVERY < turn {
+            sleep(LOOKS_EVERY).await;
+            if self.recall().await {
+                return false; // it was this process' alone: the others know better
+            }
+        }
+        sleep_until(turn).await;
+        // Who comes late to one window may be one too many in the next.
+        turn.elapsed() <= self.lateness()
     }
 
     /// A turn now, or how long one would take, where nobody needs to be waited for.
     pub fn turn_at_hand(&self, ask: Ask) -> Option<Result<(), Duration>> {
-        let reserved = self.shared.at_once(self.reserve(ask, Duration::ZERO));
+        let reserved = self.shared.at_once(self.reserve(ask, 0, Duration::ZERO));
         reserved.map(|reserved| reserved.map(drop))
     }
 
     /// How long until this request's turn; or how long until one could come, when that is longer than `patience`.
-    async fn reserve(&self, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
+    async fn reserve(&self, ask: Ask, id: u64, patience: Duration) -> Result<Duration, Duration> {
         if self.rates == Rates::NONE {
             return self.unless_paused(patience).await;
         }
-        let id = rand::random();
-        let answer = self.step(PaceStep::Reserve { ask, patience, id }).await;
-        if let Ok(wait) = answer.wait {
-            self.own().remember(wait, Grant { age: Duration::ZERO, id, turn: Turn::of(ask) }, &self.rates);
-        }
-        answer.wait
+        self.step(PaceStep::Reserve { ask, patience, id }).await.wait
     }
 
-    /// How long after its turn a request may still leave: half of what the windows are guarded by.
+    /// How long after its turn a request may still leave: most of what the windows are guarded by.
     fn lateness(&self) -> Duration {
         let guards = [self.rates.requests, self.rates.uploads].into_iter().flatten().map(Rate::guard);
-        guards.min().map_or(Duration::MAX, |guard| guard / 2)
+        guards.min().map_or(Duration::MAX, |guard| guard * 3 / 4)
     }
 
     /// Holds every process up for `wait`, and takes less of the limits for a while.
@@ -142,15 +148,17 @@ impl RateLimiter {
         }
     }
 
-    /// Tells of the turns that were taken alone, once the state is there again.
-    async fn recall(&self) {
+    /// Tells of the turns that were taken alone, once the state is there again; whether it is.
+    async fn recall(&self) -> bool {
         let grants: Vec<Grant> = match &self.own().alone {
-            None => return,
+            None => return true,
             Some(alone) => alone.granted.iter().map(|(at, grant)| Grant { age: at.elapsed(), ..*grant }).collect(),
         };
-        if self.shared.pace(&self.key, &self.rates, &PaceStep::Recall(grants)).await.is_ok() {
+        let is_told = self.shared.pace(&self.key, &self.rates, &PaceStep::Recall(grants)).await.is_ok();
+        if is_told {
             self.own().alone = None;
         }
+        is_told
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {
@@ -169,29 +177,28 @@ impl Own {
         self.paused_until = self.paused_until.max(until);
     }
 
-    fn remember(&mut self, wait: Duration, grant: Grant, rates: &Rates) {
-        let granted = (Instant::now() + wait, grant);
-        self.granted.push_back(granted);
-        let window = rates.window();
-        while self.granted.front().is_some_and(|(at, _)| at.elapsed() > window) {
+    fn take(&mut self, grant: Grant) {
+        let taken = (Instant::now(), grant);
+        self.granted.push_back(taken);
+        while self.granted.front().is_some_and(|(at, _)| at.elapsed() > self.window) {
             self.granted.pop_front();
         }
         if let Some(alone) = &mut self.alone {
-            alone.granted.push(granted);
+            alone.granted.push(taken);
         }
     }
 
     /// A step of this process alone: with its part of the rates, on top of what it was given already; and if others
     /// may just have used the limit up, only after a window.
     fn step(&mut self, rates: &Rates, processes: u32, now: Timestamp, step: &PaceStep) -> PaceAnswer {
-        // Half of the rates: so nobody needs to know what the others were given lately, if that was less than half.
+        // Half of the rates, and only if what all were given lately, and may be getting now, is less than the other half.
         let part = rates.divided(processes.saturating_mul(2));
         if self.alone.is_none() {
             let mut pace = Pace::default();
             let grants = self.granted.iter().map(|(at, grant)| Grant { age: at.elapsed(), ..*grant }).collect();
             pace.step(&part, now, &PaceStep::Recall(grants));
-            let most = rates.requests.map_or(u32::MAX, |rate| rate.requests);
-            if self.health.used > most / 2 {
+            let most = rates.requests.map_or(u32::MAX, Rate::count);
+            if processes > 1 && self.health.used.saturating_add(processes) > most / 2 {
                 pace.step(&part, now, &PaceStep::Pause(rates.window()));
             }
             let pause = self.paused_until.saturating_duration_since(Instant::now());

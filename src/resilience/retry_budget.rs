@@ -3,7 +3,7 @@
 //! Back-off spreads retries; only a budget bounds them. During an outage every request would be sent several times.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ pub(super) struct RetryBudget {
     /// Of requests, in percent; from 100 on, anything goes.
     percent: u32,
     shared: SharedState,
-    own: Mutex<Own>,
+    own: Arc<Mutex<Own>>,
 }
 
 #[derive(Debug)]
@@ -90,13 +90,13 @@ struct Own {
 impl RetryBudget {
     pub(super) fn new(key: String, percent: u32, shared: SharedState) -> Self {
         let own = Own { tokens: FULL, untold: Counts::default(), told_at: Instant::now(), seen: Counts::default() };
-        RetryBudget { key, percent, shared, own: Mutex::new(own) }
+        RetryBudget { key, percent, shared, own: Arc::new(Mutex::new(own)) }
     }
 
     /// Counts a request, before it is sent.
-    pub(super) async fn count(&self) {
+    pub(super) fn count(&self) {
         self.own().untold.requests += 1;
-        self.tell().await;
+        self.tell();
     }
 
     pub(super) fn succeeded(&self) {
@@ -125,22 +125,24 @@ impl RetryBudget {
         BudgetHealth { tokens: own.tokens, requests: counts.requests, retries: counts.retries }
     }
 
-    async fn tell(&self) {
+    /// Nobody waits for it: until it is told, a process goes by what it knows.
+    fn tell(&self) {
         let untold = {
             let mut own = self.own();
             if own.told_at.elapsed() < TOLD_WITHIN {
                 return;
             }
             own.told_at = Instant::now();
+            own.seen = own.seen.plus(own.untold);
             std::mem::take(&mut own.untold)
         };
-        let told = self.shared.update(&self.key, move |spending: &mut Spending, now| spending.add(now, untold)).await;
-        let mut own = self.own();
-        match told {
-            Ok(((), spending)) => own.seen = spending.total(),
-            // Of this process alone, until the others can be asked again.
-            Err(_) => own.seen = own.seen.plus(untold),
-        }
+        let (own, shared, key) = (self.own.clone(), self.shared.clone(), self.key.clone());
+        self.shared.later(async move {
+            let told = shared.update(&key, move |spending: &mut Spending, now| spending.add(now, untold)).await;
+            if let Ok(((), spending)) = told {
+                own.lock().unwrap_or_else(PoisonError::into_inner).seen = spending.total();
+            }
+        });
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {

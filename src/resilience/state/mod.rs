@@ -9,6 +9,7 @@ mod sqlite;
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -82,6 +83,19 @@ impl SharedState {
 
     pub(super) fn now(&self) -> Timestamp {
         self.0.now()
+    }
+
+    /// Does what nobody waits for within a second or so; not all processes at once, after a moment that woke them all.
+    pub(super) fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if self.0.is_at_hand() {
+            let _ = work.now_or_never();
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let delay = Duration::from_micros(rand::random_range(0..1_000_000));
+            runtime.spawn(async move {
+                tokio::time::sleep(delay).await;
+                work.await;
+            });
+        }
     }
 
     /// What `work` on this state gives, if it need not wait for it; else `work` is not begun.

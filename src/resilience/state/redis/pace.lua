@@ -44,8 +44,12 @@ local function share()
   return math.min(1000, facts.share + 10 * math.floor(math.max(0, now - facts.cut) / 10000000))
 end
 
+-- A caller that asks again never took its turn: its answer was lost, or it came too late for it.
+if step.op == 'reserve' then
+  redis.call('ZREM', log, step.kind .. ':' .. step.id)
+end
 local turns, kinds = {}, {}
-redis.call('ZREMRANGEBYSCORE', log, '-inf', whole(now - step.window))
+redis.call('ZREMRANGEBYSCORE', log, '-inf', whole(now - step.span))
 local found = redis.call('ZRANGE', log, 0, -1, 'WITHSCORES')
 for i = 1, #found, 2 do
   kinds[#kinds + 1] = tonumber(found[i]:match('^%d+'))
@@ -106,13 +110,21 @@ local function turn_of(kind)
     turn = math.max(turn, facts.paid or 0)
   end
   local all = limits(kind)
-  repeat
-    local before = turn
-    for i = 1, #all do
-      turn = first_free(all[i], turn)
-    end
-  until turn == before
-  return turn
+  local function free_of_all(from)
+    repeat
+      local before = from
+      for i = 1, #all do
+        from = first_free(all[i], from)
+      end
+    until from == before
+    return from
+  end
+  local free = free_of_all(turn)
+  if free > turn and step.requests and step.requests.spacing then
+    all[#all + 1] = { count = 1, window = step.requests.spacing, counts = function() return true end }
+    free = free_of_all(free)
+  end
+  return free
 end
 
 local wait, is_reserved = 0, 0

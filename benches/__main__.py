@@ -278,7 +278,11 @@ def shared_limits(home: Path) -> list[str]:
     with redis_server(home) as (url, start):
         start()
         load("limit", url, 50, 100, 2, 3)  # the binary and the scripts are in memory then
-        runs = [("Redis", url, 100, 100, 2, 60), ("SQLite", home / "s.db", 8, 100, 2, 60), ("Redis", url, 100, 60, 60, 150)]
+        runs = [
+            ("Redis", url, 100, 100, 2, 60),
+            ("SQLite", home / "s.db", 8, 100, 2, 60),
+            ("Redis", url, 100, 60, 60, 150),
+        ]
         for name, place, processes, limit, window, seconds in runs:
             told = load("limit", place, processes, limit, window, seconds)
             table.append(
@@ -340,7 +344,13 @@ def guards(_: Path) -> list[str]:
         ours = rows["exai_files"]
         table += [f"| {kind}: {name} | {ns:.0f} | {ns / ours:.1f} |" for name, ns in rows.items()]
     rust = load("admit")["admit_and_record_ns"]
-    return ["## A breaker or a limit around a call of one's own", "", *table, "", f"In Rust, without Python: {rust:.0f} ns."]
+    return [
+        "## A breaker or a limit around a call of one's own",
+        "",
+        *table,
+        "",
+        f"In Rust, without Python: {rust:.0f} ns.",
+    ]
 
 
 def start_up(_: Path) -> list[str]:

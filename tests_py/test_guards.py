@@ -194,6 +194,66 @@ def test_another_process_and_a_restart_know_it(tmp_path):
     assert run.stdout.strip() == "open", run.stderr
 
 
+KILLED = """
+import os, signal, sys, exai_files
+breaker = exai_files.CircuitBreaker(
+    "search", state=sys.argv[1], calls=4, minimum_calls=2, wait=0.001, wait_cap=0.001, probes=2, probe_lease=0.5
+)
+for _ in range(int(sys.argv[2])):
+    try:
+        with breaker:
+            raise OSError("down")
+    except OSError:
+        pass
+if sys.argv[2] == "0":
+    breaker.__enter__()
+    print("probing", flush=True)
+    sys.stdin.read()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def started(place, failures):
+    command = [sys.executable, "-c", KILLED, str(place), str(failures)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def open_and_be_killed(place):
+    with started(place, 2) as process:
+        assert process.wait() == -9
+
+
+def test_a_kill_keeps_the_state(tmp_path, redis_url):
+    for place in (tmp_path / "s.db", redis_url):
+        open_and_be_killed(place)
+        assert CircuitBreaker("search", state=place, **QUICK).health().state == "open"
+
+
+def test_probes_whose_holders_were_killed_are_free_after_their_lease(tmp_path, redis_url):
+    for place in (tmp_path / "s.db", redis_url):
+        open_and_be_killed(place)
+        breaker = CircuitBreaker("search", state=place, probes=2, probe_lease=0.5, **QUICK)
+        with started(place, 0) as first, started(place, 0) as second:
+            assert [probe.stdout.readline() for probe in (first, second)] == ["probing\n"] * 2
+            with pytest.raises(CircuitOpenError):
+                with breaker:
+                    pytest.fail("both places are taken")
+            first.kill()
+            second.kill()
+        assert seconds_until_entered(breaker) < 0.5 + 1.0, "a lease and a second later they are free"
+
+
+def seconds_until_entered(breaker):
+    begun = time.monotonic()
+    while time.monotonic() - begun < 10:
+        try:
+            with breaker:
+                break
+        except CircuitOpenError:
+            pass
+    return time.monotonic() - begun
+
+
 def test_a_redis_that_is_not_there_fails_nothing():
     breaker = CircuitBreaker("search", state="redis://127.0.0.1:1", **QUICK)
     fails(breaker)

@@ -79,10 +79,11 @@ impl CircuitBreaker {
         probe_lease: f64,
     ) -> PyResult<Self> {
         let settings = || {
+            let seconds = span("seconds", seconds)?;
             Ok(BreakerSettings {
                 window: match calls {
                     Some(calls) => Window::Calls(positive("calls", calls)?),
-                    None => Window::Time(span("seconds", seconds)?),
+                    None => Window::Time(seconds),
                 },
                 minimum_calls: positive("minimum_calls", minimum_calls)?,
                 failure_rate: percent("failure_rate", failure_rate)?,

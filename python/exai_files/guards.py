@@ -22,7 +22,6 @@ import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import timedelta
-from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, cast
 from weakref import WeakValueDictionary
@@ -39,7 +38,7 @@ R = TypeVar("R")
 StatePlace = Union[str, "os.PathLike[str]", None]
 """Where state is shared: a Redis URL, a path of an SQLite file (a registry's will do), or None for this object alone."""
 
-_Entered = tuple[_core.Permit, float, Any]
+_Entered = tuple[_core.Permit, Any]
 
 _states: WeakValueDictionary[tuple[str, str], _core.State] = WeakValueDictionary()
 
@@ -151,7 +150,6 @@ class CircuitBreaker(_Guard):
     ) -> None:
         self.name = name
         self._counts, self._ignores = counts, ignores
-        self._slow_call = _seconds("slow_call", slow_call)
         self._state = _state(state, namespace)
         self._core = _core.CircuitBreaker(
             name,
@@ -161,7 +159,7 @@ class CircuitBreaker(_Guard):
             minimum_calls=_count("minimum_calls", minimum_calls),
             failure_rate=_count("failure_rate", failure_rate),
             slow_rate=_count("slow_rate", slow_rate),
-            slow_call=self._slow_call,
+            slow_call=_seconds("slow_call", slow_call),
             wait=_seconds("wait", wait),
             wait_factor=_seconds("wait_factor", wait_factor),
             wait_cap=_seconds("wait_cap", wait_cap),
@@ -174,7 +172,7 @@ class CircuitBreaker(_Guard):
 
     def __enter__(self) -> CircuitBreaker:
         permit = self._core.permit_at_hand() or cast(_core.Permit, self._core.permit().wait())
-        self._entered.set((permit, perf_counter(), self._entered.get()))
+        self._entered.set((permit, self._entered.get()))
         return self
 
     def __exit__(
@@ -186,7 +184,7 @@ class CircuitBreaker(_Guard):
 
     async def __aenter__(self) -> CircuitBreaker:
         permit = self._core.permit_at_hand() or cast(_core.Permit, await self._core.permit())
-        self._entered.set((permit, perf_counter(), self._entered.get()))
+        self._entered.set((permit, self._entered.get()))
         return self
 
     async def __aexit__(
@@ -200,14 +198,12 @@ class CircuitBreaker(_Guard):
         entered = self._entered.get()
         if entered is None:
             raise RuntimeError(f"circuit breaker {self.name!r} is left where it was not entered")
-        permit, begun, around = entered
+        permit, around = entered
         self._entered.set(around)
         if error is None:
-            outcome = "slow" if perf_counter() - begun > self._slow_call else "success"
-            return self._core.settle(permit, outcome)
-        if isinstance(error, self._counts) and not isinstance(error, self._ignores):
-            return self._core.settle(permit, "failure", f"{type(error).__name__}: {error}"[:200])
-        return self._core.settle(permit, "ignored")
+            return self._core.succeeded(permit)
+        is_failure = isinstance(error, self._counts) and not isinstance(error, self._ignores)
+        return self._core.failed(permit, f"{type(error).__name__}: {error}"[:200] if is_failure else None)
 
     def health(self) -> BreakerHealth:
         """What it is doing, and why. For asynchronous code: `await` what `health_async` gives."""

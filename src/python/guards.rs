@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use serde_json::json;
@@ -45,11 +45,18 @@ impl State {
 
 /// Leave to make one call; taken by the one who tells how it ended.
 #[pyclass(frozen, module = "exai_files._core")]
-pub(super) struct Permit(Mutex<Option<BreakerPermit>>);
+pub(super) struct Permit {
+    permit: Mutex<Option<BreakerPermit>>,
+    begun: Instant,
+}
 
 impl Permit {
     pub(super) fn new(permit: BreakerPermit) -> Self {
-        Permit(Mutex::new(Some(permit)))
+        Permit { permit: Mutex::new(Some(permit)), begun: Instant::now() }
+    }
+
+    fn take(&self) -> Option<BreakerPermit> {
+        self.permit.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 }
 
@@ -128,21 +135,17 @@ impl CircuitBreaker {
         Pending::new(async move { Ok(Answer::Permit(breaker.permit().await?)) })
     }
 
-    /// Tells how a call ended: "success", "slow", "failure" or "ignored". None, or what is left to be done.
-    #[pyo3(signature = (permit, outcome, error=None))]
-    fn settle(&self, permit: &Permit, outcome: &str, error: Option<String>) -> Option<Pending> {
-        let permit = permit.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()?;
-        let outcome = match outcome {
-            "success" => Outcome::Success,
-            "slow" => Outcome::Slow,
-            "failure" => Outcome::Failure,
-            _ => Outcome::Ignored,
-        };
-        let permit = permit.settle_at_hand(outcome, error.as_deref()).err()?;
-        Some(Pending::new(async move {
-            permit.settle(outcome, error.as_deref()).await;
-            Ok(Answer::Data(json!(null)))
-        }))
+    /// Tells that a call went well. None, or what is left to be done.
+    fn succeeded(&self, permit: &Permit) -> Option<Pending> {
+        let taken = permit.take()?;
+        let is_slow = permit.begun.elapsed() > taken.slow_call();
+        settled(taken, if is_slow { Outcome::Slow } else { Outcome::Success }, None)
+    }
+
+    /// Tells that a call failed, and with what; None: it says nothing. None, or what is left to be done.
+    fn failed(&self, permit: &Permit, error: Option<String>) -> Option<Pending> {
+        let outcome = if error.is_some() { Outcome::Failure } else { Outcome::Ignored };
+        settled(permit.take()?, outcome, error)
     }
 
     fn health(&self) -> Pending {
@@ -223,6 +226,14 @@ impl Limiter {
         let limiter = self.limiter.clone();
         Pending::new(async move { Answer::of(&limiter.health().await) })
     }
+}
+
+fn settled(permit: BreakerPermit, outcome: Outcome, error: Option<String>) -> Option<Pending> {
+    let permit = permit.settle_at_hand(outcome, error.as_deref()).err()?;
+    Some(Pending::new(async move {
+        permit.settle(outcome, error.as_deref()).await;
+        Ok(Answer::Data(json!(null)))
+    }))
 }
 
 fn ask(bulk: bool) -> Ask {

@@ -173,6 +173,12 @@ impl Redis {
         }
     }
 
+    async fn ask_pace(&self, key: &str, question: &Value) -> Result<PaceTold> {
+        let mut script = PACE.prepare_invoke();
+        script.key(self.key(key, ":turns")).key(self.key(key, ":facts")).arg(question.to_string());
+        self.run(&script).await
+    }
+
     async fn swap(&self, key: &str, seen: &str, kept: &str) -> Result<(bool, String)> {
         let mut script = SWAP.prepare_invoke();
         let life = u64::try_from(LIFE.as_millis()).unwrap_or(u64::MAX);
@@ -184,6 +190,9 @@ impl Redis {
         Ok((is_done, there))
     }
 }
+
+/// What `pace.lua` gives.
+type PaceTold = (u64, bool, i64, i64, u32, u32, u64, bool);
 
 #[async_trait]
 impl StateBackend for Redis {
@@ -229,11 +238,13 @@ impl StateBackend for Redis {
     async fn pace(&self, key: &str, rates: &Rates, step: &PaceStep) -> Result<PaceAnswer> {
         let window = rates.window();
         let epoch = locked(&self.epochs).get(key).copied().filter(|epoch| epoch.contact.elapsed() < window);
-        let question = question(rates, step, window, epoch);
-        let mut script = PACE.prepare_invoke();
-        script.key(self.key(key, ":turns")).key(self.key(key, ":facts")).arg(question.to_string());
-        let (wait, is_reserved, number, now, used, share, paused): (u64, bool, i64, i64, u32, u32, u64) =
-            self.run(&script).await?;
+        let mut question = question(rates, step, window, epoch);
+        let mut answer = self.ask_pace(key, &question).await?;
+        if answer.7 {
+            question["confirmed"] = true.into();
+            answer = self.ask_pace(key, &question).await?;
+        }
+        let (wait, is_reserved, number, now, used, share, paused, _) = answer;
         let (wait, contact, now) = (Duration::from_micros(wait), Instant::now(), Timestamp(now));
         self.shared.set_clock(now);
         locked(&self.epochs).insert(key.to_owned(), Epoch { number, contact, now });
@@ -531,8 +542,12 @@ mod tests {
             let id = rand::random();
             let step = PaceStep::Reserve { ask: Operation::List.into(), patience: Duration::from_secs(60), id };
             let known = epoch.map(|(number, now)| Epoch { number, contact: Instant::now(), now: Timestamp(now) });
-            let question = question(&rates, &step, rates.window(), known).to_string();
-            let told = run(&lua, &function, &["log", "facts"], &[&question]);
+            let mut question = question(&rates, &step, rates.window(), known);
+            let mut told = run(&lua, &function, &["log", "facts"], &[&question.to_string()]);
+            if told[7] == "1" {
+                question["confirmed"] = true.into();
+                told = run(&lua, &function, &["log", "facts"], &[&question.to_string()]);
+            }
             (told[0].parse::<u64>().unwrap(), told[2].parse::<i64>().unwrap())
         };
         let start = 1_800_000_000_000_000;

@@ -2,7 +2,8 @@
 -- no clock but this server's counts.
 --
 -- KEYS: the log of turns (a sorted set, by time), the facts (a hash). ARGV: the step, as JSON.
--- Gives: wait, whether the turn is reserved, epoch, now, turns in the log, share, paused for.
+-- Gives: wait, whether the turn is reserved, epoch, now, turns in the log, share, paused for; and whether nothing was
+-- done, because the clock seems to have stepped.
 local step = cjson.decode(ARGV[1])
 local log, facts_key = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
@@ -26,7 +27,13 @@ end
 -- An epoch is a log without a gap. One begins when the last was lost (flushed, failed over to a server that lagged) or
 -- cannot be read any more (the clock stepped). Whoever knew the last tells of it that way, and then nobody goes for a
 -- window: what was granted before is not known.
+--
+-- A clock that stepped looks just like a question that was long on its way, from a caller who is gone. So he is asked:
+-- only one who is there can confirm it.
 local has_stepped = step.expected and math.abs(now - step.expected) > step.tolerance
+if facts.epoch and has_stepped and not step.confirmed then
+  return { 0, 0, whole(facts.epoch), whole(now), 0, 0, 0, 1 }
+end
 if not facts.epoch or has_stepped then
   redis.call('DEL', log)
   redis.call('HDEL', facts_key, 'held', 'paused', 'paid', 'cut')
@@ -159,4 +166,4 @@ end
 redis.call('PEXPIRE', log, whole(math.ceil((wait + 2 * step.window) / 1000) + 1000))
 redis.call('PEXPIRE', facts_key, 86400000)
 local paused = math.max(0, math.max(facts.held or 0, facts.paused or 0) - now)
-return { whole(wait), is_reserved, whole(facts.epoch), whole(now), #turns, share(), whole(paused) }
+return { whole(wait), is_reserved, whole(facts.epoch), whole(now), #turns, share(), whole(paused), 0 }

@@ -68,7 +68,13 @@ fn state(place: &str) -> Outcomes<SharedState> {
         )));
     }
     let timeout = Duration::from_millis(50);
-    let options = RedisOptions { url: Secret::new(place), namespace: "load".into(), ca_bundle: None, timeout };
+    let options = RedisOptions {
+        url: Secret::new(place),
+        namespace: "load".into(),
+        ca_bundle: None,
+        timeout,
+        existing_tool_keys: false,
+    };
     Ok(SharedState::new(Redis::new(&options)?))
 }
 

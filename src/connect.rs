@@ -43,7 +43,8 @@ pub fn connect(config: &Config) -> Result<Manager> {
             connections.push(connection(config, platform, key, &shared, &clock)?);
         }
     }
-    Ok(Manager::new(Registry::new(store, clock.clone()), clock, options(config), connections))
+    let registry = Registry::new(store, clock.clone());
+    Ok(Manager::new(registry, clock, options(config), connections).beside_existing_tool(shared))
 }
 
 /// What a platform can do, connected or not.
@@ -87,6 +88,7 @@ fn shared_state(config: &Config, store: &Store, clock: &Arc<dyn Clock>) -> Resul
         namespace: config.text("redis.namespace").unwrap_or("exai_files").to_owned(),
         ca_bundle: config.path("redis.ca_bundle"),
         timeout: config.duration("redis.timeout").unwrap_or(Duration::from_millis(50)),
+        existing_tool_keys: config.flag("redis.existing_tool_keys"),
     };
     Ok(SharedState::new(Redis::new(&options)?))
 }

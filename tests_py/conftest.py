@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import exai_files
+
+# A shell starts background jobs with Ctrl-C ignored, and so would be the programs that are tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Awaited:

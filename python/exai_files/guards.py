@@ -40,18 +40,19 @@ StatePlace = Union[str, "os.PathLike[str]", None]
 
 _Entered = tuple[_core.Permit, Any]
 
-_states: WeakValueDictionary[tuple[str, str], _core.State] = WeakValueDictionary()
+_states: WeakValueDictionary[tuple[str, str, bool], _core.State] = WeakValueDictionary()
 
 
-def _state(place: StatePlace, namespace: str) -> _core.State:
+def _state(place: StatePlace, namespace: str, existing_tool_keys: bool = False) -> _core.State:
     if place is None:
-        return _core.State(url=None, path=None, namespace=namespace)
-    text = os.fspath(place)
-    known = _states.get((text, namespace))
+        return _core.State(url=None, path=None, namespace=namespace, existing_tool_keys=False)
+    key = os.fspath(place), namespace, existing_tool_keys
+    known = _states.get(key)
     if known is None:
         is_url = isinstance(place, str) and "://" in place
-        known = _core.State(url=text if is_url else None, path=None if is_url else text, namespace=namespace)
-        _states[text, namespace] = known
+        url, path = (key[0], None) if is_url else (None, key[0])
+        known = _core.State(url=url, path=path, namespace=namespace, existing_tool_keys=existing_tool_keys)
+        _states[key] = known
     return known
 
 
@@ -115,6 +116,7 @@ class CircuitBreaker(_Guard):
         successes_to_close: So many of them must do well.
         probe_lease: A trial that is not heard of for so long is given to another caller, in seconds.
         namespace: Beginning of the keys in Redis; "exai_files" is the clients' own.
+        existing_tool_keys: Follow, and tell, the breaker that the EXAI tool keeps in Redis as `circuit_breaker:{name}`.
 
     Raises:
         InvalidRequestError: A setting will not do.
@@ -147,10 +149,11 @@ class CircuitBreaker(_Guard):
         successes_to_close: int = 2,
         probe_lease: float | timedelta = 60.0,
         namespace: str = "exai_files",
+        existing_tool_keys: bool = False,
     ) -> None:
         self.name = name
         self._counts, self._ignores = counts, ignores
-        self._state = _state(state, namespace)
+        self._state = _state(state, namespace, existing_tool_keys)
         self._core = _core.CircuitBreaker(
             name,
             self._state,

@@ -176,6 +176,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "A server that takes longer to answer is done without, and looked for once a second.",
     ),
     setting("redis.ca_bundle", Kind::Path, "", "PEM file of the authority behind a rediss:// server's certificate."),
+    setting(
+        "redis.existing_tool_keys",
+        Kind::Flag,
+        "false",
+        "Read and write the EXAI tool's keys too (circuit_breaker:…, dedup:…): old and new processes know of each other.",
+    ),
     setting("platforms.*.enabled", Kind::Flag, "true", "Whether to connect to it."),
     setting("platforms.*.kind", Kind::OneOf(&["openai-compatible"]), "", "For platforms of your own."),
     setting(

@@ -5,6 +5,7 @@ mod choose;
 mod closing;
 mod delete;
 mod ensure;
+mod existing_tool;
 mod health;
 mod progress;
 mod read;
@@ -25,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{PlatformId, Replica};
 use crate::platform::Platform;
 use crate::registry::Registry;
-use crate::resilience::Resilience;
+use crate::resilience::{Resilience, SharedState};
 
 pub use browse::{PlatformInfo, RemoteListing};
 pub use choose::{Because, Choice};
@@ -91,6 +92,8 @@ pub struct Manager {
     connections: BTreeMap<PlatformId, Connection>,
     in_flight: SingleFlight,
     calls: closing::Calls,
+    /// State that the existing EXAI tool may share.
+    existing_tool: Option<SharedState>,
 }
 
 impl Manager {
@@ -108,6 +111,7 @@ impl Manager {
             connections,
             in_flight: SingleFlight::default(),
             calls: closing::Calls::default(),
+            existing_tool: None,
         }
     }
 

@@ -129,6 +129,9 @@ impl Manager {
         tracker: &Tracker,
         deadline: Instant,
     ) -> Result<Stored> {
+        if let Some(object) = self.uploaded_by_tool(target, deadline).await {
+            return Ok(Stored { object, origin: Origin::Adopted });
+        }
         // An earlier holder's bytes may have arrived: an unanswered sending of its own, as it were.
         let mut unanswered = intent.taken_from.map(|ended_at| Unanswered { ended_at, may_come_late: true });
         let mut sends = 0;
@@ -327,6 +330,7 @@ impl Manager {
         match settled {
             Ok(replica) => {
                 sending.claim.done();
+                self.tell_tool(&target.intent.placement.digest, &replica).await;
                 Ok(replica)
             }
             Err(error) if error.kind() == ErrorKind::Conflict => {

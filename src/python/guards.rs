@@ -27,13 +27,20 @@ pub(super) struct State(SharedState);
 impl State {
     /// In a Redis, in an SQLite file, or (with neither) in this process' memory.
     #[new]
-    #[pyo3(signature = (*, url, path, namespace))]
-    fn new(py: Python<'_>, url: Option<&str>, path: Option<PathBuf>, namespace: String) -> PyResult<Self> {
+    #[pyo3(signature = (*, url, path, namespace, existing_tool_keys))]
+    fn new(
+        py: Python<'_>,
+        url: Option<&str>,
+        path: Option<PathBuf>,
+        namespace: String,
+        existing_tool_keys: bool,
+    ) -> PyResult<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let opened = py.detach(|| match (url, path) {
             (Some(url), _) => {
                 let timeout = Duration::from_millis(50);
-                let options = RedisOptions { url: Secret::new(url), namespace, ca_bundle: None, timeout };
+                let url = Secret::new(url);
+                let options = RedisOptions { url, namespace, ca_bundle: None, timeout, existing_tool_keys };
                 Ok(SharedState::new(Redis::new(&options)?))
             }
             (None, Some(path)) => Ok(SharedState::new(Sqlite::new(Store::open(&path, clock.now())?, clock))),
@@ -194,7 +201,7 @@ impl Limiter {
             return Err(raise(py, &wrong("a rate limiter needs a name".into(), "those with the same name share it")));
         }
         let rates = rates().map_err(|error| raise(py, &error))?;
-        Ok(Limiter { limiter: Arc::new(RateLimiter::new(format!("pace/{name}"), rates, state.0.clone())), name })
+        Ok(Limiter { limiter: RateLimiter::new(format!("pace/{name}"), rates, state.0.clone()), name })
     }
 
     /// Whether there was a turn at once; None when others must be asked, or waited for: then `turn()`.

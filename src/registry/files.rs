@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use serde_json::{Value, json};
 
 use super::{Placement, Registry, rows};
 use crate::clock::Timestamp;
@@ -71,6 +72,41 @@ impl Registry {
                 let mut statement = connection.prepare_cached(sql)?;
                 let ids = statement.query_map([platform], |row| row.get(0))?.collect::<Result<_, _>>()?;
                 Ok(ids)
+            })
+            .await
+    }
+
+    /// Whether a remote id has a row, alive or not.
+    pub async fn knows_remote(&self, platform: &PlatformId, id: &str) -> Result<bool> {
+        let (platform, id) = (platform.to_string(), id.to_owned());
+        self.store
+            .read(move |connection| {
+                let sql = "SELECT 1 FROM platform_file_registry WHERE platform = ?1 AND platform_file_id = ?2";
+                Ok(connection.prepare_cached(sql)?.exists([platform, id])?)
+            })
+            .await
+    }
+
+    /// The first row of `file_uploads` for a content, as the existing tool reads it.
+    pub async fn upload_row(&self, digest: &Digest) -> Result<Option<Value>> {
+        let hex = digest.hex();
+        self.store
+            .read(move |connection| {
+                let row = connection
+                    .prepare_cached(
+                        "SELECT f.id, f.filename, f.file_size, f.mime_type, f.created_at
+                           FROM file_hashes h JOIN file_uploads f ON f.id = h.original_file_id WHERE h.file_hash = ?1",
+                    )?
+                    .query_row([&hex], |row| {
+                        Ok(json!({
+                            "id": row.get::<_, String>(0)?, "filename": row.get::<_, String>(1)?,
+                            "file_size": row.get::<_, u64>(2)?, "mime_type": row.get::<_, Option<String>>(3)?,
+                            "created_at": Timestamp(row.get(4)?).to_string(), "file_hash": hex,
+                            "is_duplicate": false, "original_file_id": null, "deduplication_checked": true,
+                        }))
+                    })
+                    .optional()?;
+                Ok(row)
             })
             .await
     }

@@ -3,10 +3,14 @@
 //! Its truth is in the shared state. Each process looks at it again when its own picture is older than [`FRESH`], sends
 //! failures at once and successes once a second: a healthy platform costs next to nothing.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+#[cfg(not(test))]
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use rand::Rng as _;
+#[cfg(test)]
+use shuttle::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::circuit_breaker::{
@@ -221,7 +225,12 @@ impl Breaker {
         &self,
         step: impl FnMut(&mut CircuitBreaker, Timestamp) -> T + Clone + Send + 'static,
     ) -> T {
-        match self.shared.update(&self.key, step.clone()).await {
+        let (ours, mut then) = (self.picture().circuit.clone(), step.clone());
+        let step_from_newest = move |circuit: &mut CircuitBreaker, now| {
+            circuit.catch_up(&ours);
+            then(circuit, now)
+        };
+        match self.shared.update(&self.key, step_from_newest).await {
             Ok((answer, circuit)) => {
                 self.see(circuit);
                 answer
@@ -246,7 +255,10 @@ impl Breaker {
         if self.picture().is_fresh() {
             return;
         }
-        match self.shared.read(&self.key).await {
+        let ours = self.picture().circuit.generation();
+        match self.shared.read::<CircuitBreaker>(&self.key).await {
+            // The state was lost, or is that of a server that lagged; what we know is newer.
+            Ok(circuit) if circuit.generation() < ours => self.update(|_, _| ()).await,
             Ok(circuit) => self.see(circuit),
             Err(error) => {
                 tracing::debug!(%error, "a circuit breaker could not be read");
@@ -379,5 +391,84 @@ fn outcome_of(error: &Error) -> Outcome {
         // It did its job, which was to say no.
         _ if has_answered => Outcome::Success,
         _ => Outcome::Ignored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! All orders of threads that a seeded search finds: these tests' locks are those of `shuttle`.
+
+    use shuttle::future::block_on;
+    use shuttle::sync::atomic::{AtomicU32, Ordering};
+    use shuttle::thread;
+
+    use super::super::circuit_breaker::Window;
+    use super::super::state::Memory;
+    use super::*;
+    use crate::clock::TestClock;
+
+    const SCHEDULES: usize = 20_000;
+
+    const SETTINGS: BreakerSettings = BreakerSettings {
+        window: Window::Calls(2),
+        minimum_calls: 2,
+        failure_rate: 100,
+        wait: Duration::from_secs(1),
+        wait_cap: Duration::from_secs(1),
+        probes: 1,
+        successes_to_close: 1,
+        ..BreakerSettings::DEFAULT
+    };
+
+    fn fail_twice(breaker: &Arc<Breaker>) {
+        for _ in 0..2 {
+            if let Ok(permit) = block_on(breaker.permit()) {
+                block_on(permit.settle(Outcome::Failure, Some("down")));
+            }
+        }
+    }
+
+    /// Tries it out, as one of at most one at a time, and fails.
+    fn probe(breaker: &Arc<Breaker>, at_work: &AtomicU32) {
+        let Ok(permit) = block_on(breaker.permit()) else { return };
+        if permit.permit.is_probe() {
+            assert_eq!(at_work.fetch_add(1, Ordering::SeqCst), 0, "two probes of one permit");
+            at_work.fetch_sub(1, Ordering::SeqCst);
+        }
+        block_on(permit.settle(Outcome::Failure, Some("down")));
+    }
+
+    #[test]
+    fn in_every_order_late_successes_close_nothing_and_probes_keep_to_their_number() {
+        shuttle::check_random(
+            || {
+                let clock = Arc::new(TestClock::at(Timestamp::from_unix_seconds(1_800_000_000)));
+                let shared = SharedState::new(Memory::new(clock.clone()));
+                let breaker = Arc::new(Breaker::new("search".into(), SETTINGS, shared));
+                let at_work = Arc::new(AtomicU32::new(0));
+                let early: Vec<_> = (0..2).filter_map(|_| block_on(breaker.permit()).ok()).collect();
+                let late = thread::spawn(move || {
+                    for permit in early {
+                        block_on(permit.settle(Outcome::Success, None));
+                    }
+                });
+                let probing: Vec<_> = (0..2)
+                    .map(|_| {
+                        let (breaker, clock, at_work) = (breaker.clone(), clock.clone(), at_work.clone());
+                        thread::spawn(move || {
+                            fail_twice(&breaker);
+                            clock.advance(Duration::from_secs(1));
+                            probe(&breaker, &at_work);
+                        })
+                    })
+                    .collect();
+                late.join().expect("it ends");
+                probing.into_iter().for_each(|thread| thread.join().expect("it ends"));
+                fail_twice(&breaker);
+                let state = block_on(breaker.health()).state;
+                assert_ne!(state, BreakerState::Closed, "only failures were told of late");
+            },
+            SCHEDULES,
+        );
     }
 }

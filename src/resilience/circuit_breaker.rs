@@ -469,6 +469,34 @@ impl CircuitBreaker {
         self.changed_from(before)
     }
 
+    /// Becomes `other` if that is of a later generation: state that was lost is what anyone still knows of it.
+    pub fn catch_up(&mut self, other: &CircuitBreaker) {
+        if other.generation > self.generation {
+            self.clone_from(other);
+        }
+    }
+
+    /// Takes over a transition that was made elsewhere, unless an operator has set what is to be. `until` is how long
+    /// it stays open.
+    pub fn follow(&mut self, state: BreakerState, at: Timestamp, until: Timestamp) -> bool {
+        let phase = match state {
+            BreakerState::Closed => Phase::default(),
+            BreakerState::Open => Phase::Open { until },
+            BreakerState::HalfOpen => Phase::HalfOpen { leases: BTreeMap::new(), succeeded: 0 },
+            _ => return false,
+        };
+        if self.mode != Mode::Automatic {
+            return false;
+        }
+        match state {
+            BreakerState::Closed => self.opened = 0,
+            BreakerState::Open => self.opened += 1,
+            _ => {}
+        }
+        self.enter(at, phase);
+        true
+    }
+
     fn permit(&self) -> Permit {
         Permit { generation: self.generation, probe: None }
     }

@@ -91,7 +91,7 @@ pub struct Resilience {
     label: String,
     account: metrics::Account,
     retry: RetryPolicy,
-    limiter: RateLimiter,
+    limiter: Arc<RateLimiter>,
     budget: RetryBudget,
     /// One for each operation: bytes that cannot go up must not stop deletes.
     breakers: [Arc<Breaker>; Operation::ALL.len()],

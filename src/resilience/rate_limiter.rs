@@ -4,7 +4,7 @@
 //! While the state cannot be reached, a process takes its part of the rates, and counts what it was given before.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -16,8 +16,11 @@ use crate::clock::Timestamp;
 /// How old this process' picture may be, where there is nothing to reserve.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// How often one that waits for a turn of its own looks whether the others are there again.
+/// How often a process that is alone looks whether the others are there again.
 const LOOKS_EVERY: Duration = Duration::from_millis(250);
+
+/// How long it keeps to its part once they are: until all of them have told what they took meanwhile.
+const UNTIL_ALL_ARE_BACK: Duration = Duration::from_millis(2_500);
 
 #[derive(Debug)]
 pub struct RateLimiter {
@@ -31,23 +34,31 @@ pub struct RateLimiter {
 #[derive(Debug)]
 struct Own {
     window: Duration,
-    /// Its turns of the latest window, with their moments.
-    granted: VecDeque<(Instant, Grant)>,
+    /// Its turns of the latest window.
+    granted: VecDeque<Taken>,
     health: PaceHealth,
     seen_at: Option<Instant>,
     paused_until: Instant,
     alone: Option<Alone>,
 }
 
-/// The state cannot be reached.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    at: Instant,
+    grant: Grant,
+    /// Whether the others know of it.
+    is_told: bool,
+}
+
+/// The state cannot be reached, or does not know yet what was granted.
 #[derive(Debug)]
 struct Alone {
     pace: Pace,
-    granted: Vec<(Instant, Grant)>,
+    back_since: Option<Instant>,
 }
 
 impl RateLimiter {
-    pub fn new(key: String, rates: Rates, shared: SharedState) -> Self {
+    pub fn new(key: String, rates: Rates, shared: SharedState) -> Arc<Self> {
         let own = Own {
             window: rates.window(),
             granted: VecDeque::new(),
@@ -56,14 +67,14 @@ impl RateLimiter {
             paused_until: Instant::now(),
             alone: None,
         };
-        RateLimiter { key, rates, shared, own: Mutex::new(own) }
+        Arc::new(RateLimiter { key, rates, shared, own: Mutex::new(own) })
     }
 
     /// Waits for a turn; gives how long.
     ///
     /// # Errors
     /// How long until a turn could come, at once, when that is longer than `patience`.
-    pub async fn turn(&self, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
+    pub async fn turn(self: &Arc<Self>, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
         // One name for all its turns: whoever asks again gives up what it had.
         let (begun, id) = (Instant::now(), rand::random());
         loop {
@@ -71,13 +82,14 @@ impl RateLimiter {
             let turn = Instant::now() + wait;
             if self.reaches(turn).await {
                 self.own().take(Grant { age: Duration::ZERO, id, turn: Turn::of(ask) });
+                self.recall().await;
                 return Ok(if wait.is_zero() { Duration::ZERO } else { begun.elapsed() });
             }
         }
     }
 
     /// Whether the turn came and can be taken; else another one is to be asked for.
-    async fn reaches(&self, turn: Instant) -> bool {
+    async fn reaches(self: &Arc<Self>, turn: Instant) -> bool {
         while self.own().alone.is_some() && Instant::now() + LOOKS_EVERY < turn {
             sleep(LOOKS_EVERY).await;
             if self.recall().await {
@@ -90,13 +102,13 @@ impl RateLimiter {
     }
 
     /// A turn now, or how long one would take, where nobody needs to be waited for.
-    pub fn turn_at_hand(&self, ask: Ask) -> Option<Result<(), Duration>> {
+    pub fn turn_at_hand(self: &Arc<Self>, ask: Ask) -> Option<Result<(), Duration>> {
         let reserved = self.shared.at_once(self.reserve(ask, 0, Duration::ZERO));
         reserved.map(|reserved| reserved.map(drop))
     }
 
     /// How long until this request's turn; or how long until one could come, when that is longer than `patience`.
-    async fn reserve(&self, ask: Ask, id: u64, patience: Duration) -> Result<Duration, Duration> {
+    async fn reserve(self: &Arc<Self>, ask: Ask, id: u64, patience: Duration) -> Result<Duration, Duration> {
         if self.rates == Rates::NONE {
             return self.unless_paused(patience).await;
         }
@@ -110,7 +122,7 @@ impl RateLimiter {
     }
 
     /// Holds every process up for `wait`, and takes less of the limits for a while.
-    pub async fn throttled(&self, wait: Option<Duration>) {
+    pub async fn throttled(self: &Arc<Self>, wait: Option<Duration>) {
         if let Some(wait) = wait {
             self.own().hold_until(Instant::now() + wait);
             self.step(PaceStep::Pause(wait)).await;
@@ -120,11 +132,11 @@ impl RateLimiter {
         }
     }
 
-    pub async fn health(&self) -> PaceHealth {
+    pub async fn health(self: &Arc<Self>) -> PaceHealth {
         self.step(PaceStep::Look).await.health
     }
 
-    async fn unless_paused(&self, patience: Duration) -> Result<Duration, Duration> {
+    async fn unless_paused(self: &Arc<Self>, patience: Duration) -> Result<Duration, Duration> {
         let is_fresh = self.own().seen_at.is_some_and(|at| at.elapsed() < FRESH);
         if !is_fresh {
             self.step(PaceStep::Look).await;
@@ -134,31 +146,41 @@ impl RateLimiter {
     }
 
     /// One step of the state that all share; of this process' own while that is out of reach.
-    async fn step(&self, step: PaceStep) -> PaceAnswer {
-        self.recall().await;
-        match self.shared.pace(&self.key, &self.rates, &step).await {
-            Ok(answer) => {
-                self.own().see(answer.health);
-                answer
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a rate limit could not be shared");
-                self.own().step(&self.rates, self.shared.processes(), self.shared.now(), &step)
+    async fn step(self: &Arc<Self>, step: PaceStep) -> PaceAnswer {
+        if self.recall().await {
+            match self.shared.pace(&self.key, &self.rates, &step).await {
+                Ok(answer) => {
+                    self.own().see(answer.health);
+                    return answer;
+                }
+                Err(error) => tracing::debug!(%error, "a rate limit could not be shared"),
             }
         }
+        let (answer, is_news) = self.own().step(&self.rates, self.shared.processes(), self.shared.now(), &step);
+        if is_news {
+            self.look_for_others();
+        }
+        answer
     }
 
-    /// Tells of the turns that were taken alone, once the state is there again; whether it is.
+    /// Whether turns are shared. Else it tells of those that this process took lately: once everyone has done so, they
+    /// are shared again.
     async fn recall(&self) -> bool {
-        let grants: Vec<Grant> = match &self.own().alone {
-            None => return true,
-            Some(alone) => alone.granted.iter().map(|(at, grant)| Grant { age: at.elapsed(), ..*grant }).collect(),
+        let asked_at = Instant::now();
+        let untold = match &*self.own() {
+            Own { alone: None, .. } => return true,
+            own => own.granted(|taken| !taken.is_told),
         };
-        let is_told = self.shared.pace(&self.key, &self.rates, &PaceStep::Recall(grants)).await.is_ok();
-        if is_told {
-            self.own().alone = None;
+        let is_told = self.shared.pace(&self.key, &self.rates, &PaceStep::Recall(untold)).await.is_ok();
+        self.own().told(is_told, asked_at)
+    }
+
+    /// Also a process that takes no more turns has to tell of those it took.
+    fn look_for_others(self: &Arc<Self>) {
+        let looking = look_for_others(Arc::downgrade(self));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(looking);
         }
-        is_told
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {
@@ -166,7 +188,37 @@ impl RateLimiter {
     }
 }
 
+async fn look_for_others(limiter: Weak<RateLimiter>) {
+    loop {
+        sleep(LOOKS_EVERY).await;
+        match limiter.upgrade() {
+            Some(limiter) if !limiter.recall().await => {}
+            _ => return,
+        }
+    }
+}
+
 impl Own {
+    fn granted(&self, wanted: impl Fn(&Taken) -> bool) -> Vec<Grant> {
+        let wanted = self.granted.iter().filter(|taken| wanted(taken));
+        wanted.map(|taken| Grant { age: taken.at.elapsed(), ..taken.grant }).collect()
+    }
+
+    /// Notes whether the others could be told of what was taken before; whether turns are shared from now on.
+    fn told(&mut self, is_told: bool, before: Instant) -> bool {
+        let Some(alone) = &mut self.alone else { return true };
+        if is_told {
+            self.granted.iter_mut().filter(|taken| taken.at <= before).for_each(|taken| taken.is_told = true);
+        }
+        match (is_told, alone.back_since) {
+            (false, _) => alone.back_since = None,
+            (true, None) => alone.back_since = Some(Instant::now()),
+            (true, Some(since)) if since.elapsed() >= UNTIL_ALL_ARE_BACK => self.alone = None,
+            (true, Some(_)) => {}
+        }
+        self.alone.is_none()
+    }
+
     fn see(&mut self, health: PaceHealth) {
         self.health = health;
         self.seen_at = Some(Instant::now());
@@ -178,36 +230,37 @@ impl Own {
     }
 
     fn take(&mut self, grant: Grant) {
-        let taken = (Instant::now(), grant);
-        self.granted.push_back(taken);
-        while self.granted.front().is_some_and(|(at, _)| at.elapsed() > self.window) {
+        self.granted.push_back(Taken { at: Instant::now(), grant, is_told: self.alone.is_none() });
+        while self.granted.front().is_some_and(|taken| taken.at.elapsed() > self.window) {
             self.granted.pop_front();
-        }
-        if let Some(alone) = &mut self.alone {
-            alone.granted.push(taken);
         }
     }
 
     /// A step of this process alone: with its part of the rates, on top of what it was given already; and if others
-    /// may just have used the limit up, only after a window.
-    fn step(&mut self, rates: &Rates, processes: u32, now: Timestamp, step: &PaceStep) -> PaceAnswer {
+    /// may just have used the limit up, only after a window. Also whether it has only just become alone.
+    fn step(&mut self, rates: &Rates, processes: u32, now: Timestamp, step: &PaceStep) -> (PaceAnswer, bool) {
         // Half of the rates, and only if what all were given lately, and may be getting now, is less than the other half.
         let part = rates.divided(processes.saturating_mul(2));
-        if self.alone.is_none() {
-            let mut pace = Pace::default();
-            let grants = self.granted.iter().map(|(at, grant)| Grant { age: at.elapsed(), ..*grant }).collect();
-            pace.step(&part, now, &PaceStep::Recall(grants));
-            let most = rates.requests.map_or(u32::MAX, Rate::count);
-            if processes > 1 && self.health.used.saturating_add(processes) > most / 2 {
-                pace.step(&part, now, &PaceStep::Pause(rates.window()));
-            }
-            let pause = self.paused_until.saturating_duration_since(Instant::now());
-            pace.step(&part, now, &PaceStep::Pause(pause));
-            self.alone = Some(Alone { pace, granted: Vec::new() });
+        let is_news = self.alone.is_none();
+        if is_news {
+            self.alone = Some(Alone { pace: self.pace_alone(rates, &part, processes, now), back_since: None });
         }
-        match &mut self.alone {
+        let answer = match &mut self.alone {
             Some(alone) => alone.pace.step(&part, now, step),
             None => PaceAnswer { wait: Ok(Duration::ZERO), health: self.health },
+        };
+        (answer, is_news)
+    }
+
+    fn pace_alone(&self, rates: &Rates, part: &Rates, processes: u32, now: Timestamp) -> Pace {
+        let mut pace = Pace::default();
+        pace.step(part, now, &PaceStep::Recall(self.granted(|_| true)));
+        let most = rates.requests.map_or(u32::MAX, Rate::count);
+        if processes > 1 && self.health.used.saturating_add(processes) > most / 2 {
+            pace.step(part, now, &PaceStep::Pause(rates.window()));
         }
+        let pause = self.paused_until.saturating_duration_since(Instant::now());
+        pace.step(part, now, &PaceStep::Pause(pause));
+        pace
     }
 }

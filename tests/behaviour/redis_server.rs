@@ -101,7 +101,14 @@ pub fn backend(url: &str) -> Redis {
 /// One that waits for its server, however busy the machine.
 pub fn patient_backend(url: &str, timeout: Duration) -> Redis {
     let namespace = "test".to_owned();
-    Redis::new(&RedisOptions { url: Secret::new(url), namespace, ca_bundle: None::<PathBuf>, timeout }).unwrap()
+    Redis::new(&RedisOptions {
+        url: Secret::new(url),
+        namespace,
+        ca_bundle: None::<PathBuf>,
+        timeout,
+        existing_tool_keys: false,
+    })
+    .unwrap()
 }
 
 pub fn cli(port: u16, words: &[&str]) -> String {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use exai_files::clock::{Clock as _, SystemClock, Timestamp};
-use exai_files::model::{Operation, PlatformId};
+use exai_files::model::{Operation, Origin, PlatformId, Secret};
 use exai_files::resilience::{
-    BreakerState, Memory, Mode, PaceStep, Rate, Rates, Redis, SharedState, Sqlite, StateBackend, Step,
+    Breaker, BreakerSettings, BreakerState, Memory, Mode, Outcome, PaceStep, Rate, Rates, Redis, RedisOptions,
+    SharedState, Sqlite, StateBackend, Step, Window,
 };
 use exai_files::store::Store;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::redis_server::{RedisServer, backend, cli, free_port, patient_backend};
 use crate::world::{World, request, upload};
@@ -195,11 +198,12 @@ async fn a_redis_url_with_a_fault_is_refused_without_its_password() {
         "redis://:s3cret@:nonsense",
         "redis://host:notaport",
     ] {
-        let options = exai_files::resilience::RedisOptions {
-            url: exai_files::model::Secret::new(url),
+        let options = RedisOptions {
+            url: Secret::new(url),
             namespace: "test".to_owned(),
             ca_bundle: None,
             timeout: Duration::from_millis(50),
+            existing_tool_keys: false,
         };
         let fault = Redis::new(&options).unwrap_err().to_string();
         assert!(!fault.contains("s3cret"), "{fault}");
@@ -246,4 +250,115 @@ async fn what_an_operator_set_is_seen_by_others_on_redis_and_survives_its_loss()
     assert!(is_open().await);
     server.kill();
     assert!(is_open().await, "what was known last still holds");
+    server.restart();
+    let newcomer = world.manager_on(SharedState::new(server.backend()));
+    let told = timeout(Duration::from_secs(20), async {
+        loop {
+            assert!(is_open().await, "and does not go with what Redis forgot");
+            let health = newcomer.health().await;
+            let of_moonshot = health.iter().find(|health| *health.platform == moonshot).unwrap();
+            if of_moonshot.health.breakers.iter().all(|each| each.breaker.state == BreakerState::ForcedOpen) {
+                break;
+            }
+        }
+    });
+    told.await.expect("one who knew it tells the empty Redis");
+}
+
+// ===== beside the existing tool =====
+
+/// Opens at the second failure, for a minute.
+const SETTINGS: BreakerSettings = BreakerSettings {
+    window: Window::Calls(2),
+    minimum_calls: 2,
+    wait: Duration::from_secs(60),
+    ..BreakerSettings::DEFAULT
+};
+
+fn beside_tool(server: &RedisServer) -> Redis {
+    let options = RedisOptions {
+        url: Secret::new(&server.url()),
+        namespace: "test".to_owned(),
+        ca_bundle: None,
+        timeout: Duration::from_secs(1),
+        existing_tool_keys: true,
+    };
+    Redis::new(&options).unwrap()
+}
+
+fn tool_says(server: &RedisServer, key: &str) -> Value {
+    serde_json::from_str(&server.cli(&["GET", key])).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_existing_tools_breaker_and_ours_follow_each_other() {
+    let server = RedisServer::start();
+    let breaker = |name: &str| {
+        let shared = SharedState::new(beside_tool(&server));
+        Arc::new(Breaker::new(name.to_owned(), SETTINGS, shared))
+    };
+    let (ours, uploads) = (breaker("search"), breaker("moonshot default upload"));
+    for breaker in [&ours, &uploads] {
+        for _ in 0..2 {
+            breaker.permit().await.unwrap().settle(Outcome::Failure, Some("down")).await;
+        }
+        assert_eq!(breaker.health().await.state, BreakerState::Open);
+    }
+    for key in ["circuit_breaker:search", "circuit_breaker:provider_kimi"] {
+        let told = tool_says(&server, key);
+        assert_eq!((&told["state"], &told["timeout"]), (&json!("OPEN"), &json!(60.0)), "{key}: {told}");
+        let fields =
+            ["state", "failures", "successes", "last_failure_time", "last_state_change", "timeout", "half_open_calls"];
+        assert_eq!(told.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().len(), fields.len());
+        assert!(fields.iter().all(|field| told.get(field).is_some()), "{told}");
+    }
+    // The tool closes one, as it would, and opens another that nobody here knew of.
+    let now = SystemClock.now().unix_millis() as f64 / 1e3;
+    let closed = json!({"state": "CLOSED", "failures": 0, "successes": 0, "last_failure_time": null,
+                        "last_state_change": now + 0.1, "timeout": 60, "half_open_calls": 0});
+    server.cli(&["SETEX", "circuit_breaker:search", "86400", &closed.to_string()]);
+    let open = json!({"state": "OPEN", "failures": 5, "successes": 0, "last_failure_time": now,
+                      "last_state_change": now, "timeout": 60, "half_open_calls": 0});
+    server.cli(&["SETEX", "circuit_breaker:other", "86400", &open.to_string()]);
+    let becomes = async |breaker: &Arc<Breaker>, state| {
+        let becoming = async { while breaker.health().await.state != state {} };
+        timeout(Duration::from_secs(20), becoming).await.unwrap_or_else(|_| panic!("never {state}"));
+    };
+    becomes(&ours, BreakerState::Closed).await;
+    let other = breaker("other");
+    becomes(&other, BreakerState::Open).await;
+    assert!(other.permit().await.is_err());
+    other.reset().await;
+    assert_eq!(tool_says(&server, "circuit_breaker:other")["state"], "CLOSED");
+}
+
+#[tokio::test]
+async fn what_the_existing_tool_uploaded_is_not_sent_again_and_it_hears_of_ours() {
+    let (server, world) = (RedisServer::start(), World::new());
+    let plain = world.manager_on(SharedState::new(server.backend()));
+    let record = upload(&plain, request("of the tool", "tool.txt", &["moonshot"])).await.unwrap();
+    let (hex, id) = (record.digest.hex(), &record.replicas[0].remote_id);
+    let said = |id: &str| {
+        let row = json!({"id": "1", "filename": "tool.txt", "provider": "kimi", "provider_file_id": id});
+        json!({"is_duplicate": true, "original_file": row, "cached_at": "2026-11-24T00:00:00"}).to_string()
+    };
+    let beside = || {
+        let state = SharedState::new(beside_tool(&server));
+        world.manager_on(state.clone()).beside_existing_tool(state)
+    };
+    server.cli(&["SETEX", &format!("dedup:{hex}"), "3600", &said(id)]);
+    let adopted = upload(&beside(), request("of the tool", "mine.txt", &["moonshot"])).await.unwrap();
+    assert_eq!((&adopted.replicas[0].remote_id, adopted.replicas[0].origin), (id, Origin::Adopted));
+    assert_eq!(world.files("moonshot").len(), 1);
+    let heard = tool_says(&server, &format!("dedup:{hex}"));
+    assert_eq!((&heard["is_duplicate"], &heard["original_file"]["filename"]), (&json!(true), &json!("mine.txt")));
+    // What it says is a hint: of a file that is gone, and of one that was never there, nothing comes.
+    for (content, note) in
+        [("gone", said("no-such-file")), ("no", r#"{"is_duplicate":false,"original_file":null}"#.into())]
+    {
+        let digest = upload(&plain, request(content, "new.txt", &["zai"])).await.unwrap().digest.hex();
+        server.cli(&["SETEX", &format!("dedup:{digest}"), "3600", &note]);
+        let sent = upload(&beside(), request(content, "new.txt", &["moonshot"])).await.unwrap();
+        assert_eq!(sent.replicas[0].origin, Origin::Sent);
+    }
 }

@@ -1,9 +1,13 @@
 //! State of one process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(not(test))]
+use std::sync::Mutex;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
+#[cfg(test)]
+use shuttle::sync::Mutex;
 
 use super::{StateBackend, Step};
 use crate::clock::{Clock, Timestamp};

@@ -57,6 +57,14 @@ pub trait StateBackend: Debug + Send + Sync + 'static {
     /// As [`update`](Self::update), without waiting: for the last words of a cancelled call.
     fn update_soon(self: Arc<Self>, key: &str, step: Step);
 
+    /// What the existing EXAI tool left under a key, where its keys are read too.
+    async fn tool_note(&self, _key: &str) -> Option<String> {
+        None
+    }
+
+    /// Leaves the existing tool a note for a while, where its keys are written too.
+    async fn leave_tool_note(&self, _key: &str, _note: &str, _life: Duration) {}
+
     /// Takes one step of an account's pace.
     ///
     /// # Errors
@@ -122,6 +130,16 @@ impl SharedState {
 
     pub(super) fn update_soon<S: State>(&self, key: &str, mut step: impl FnMut(&mut S, Timestamp) + Send + 'static) {
         self.0.clone().update_soon(key, Box::new(move |before, now| applied(before, now, &mut step).2));
+    }
+
+    /// What the existing EXAI tool left under a key, where its keys are read too.
+    pub async fn tool_note(&self, key: &str) -> Option<String> {
+        self.0.tool_note(key).await
+    }
+
+    /// Leaves the existing tool a note for a while, where its keys are written too.
+    pub async fn leave_tool_note(&self, key: &str, note: &str, life: Duration) {
+        self.0.leave_tool_note(key, note, life).await;
     }
 
     pub(super) async fn pace(&self, key: &str, rates: &Rates, step: &PaceStep) -> Result<PaceAnswer> {

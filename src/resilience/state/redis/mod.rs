@@ -3,13 +3,13 @@
 //! One script for each step, on the server's clock. A server that is gone, hangs or lags is left alone at once, and
 //! looked for once a second.
 
+mod existing_tool;
 mod servers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -60,15 +60,33 @@ pub struct Redis {
     shared: Arc<Shared>,
     /// Taken by the task that keeps the connection.
     servers: Mutex<Option<Servers>>,
+    /// Whether the existing tool's keys are read and written too.
+    has_existing_tool: bool,
     /// Pieces as they were seen last: most changes then take one question.
-    seen: Mutex<HashMap<String, String>>,
+    seen: Mutex<HashMap<String, Piece>>,
     epochs: Mutex<HashMap<String, Epoch>>,
+}
+
+/// A piece of state, and what the existing tool has of the same; empty where there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Piece {
+    ours: String,
+    theirs: String,
+}
+
+impl Piece {
+    /// Ours, after what the tool did since.
+    fn merged(&self) -> String {
+        existing_tool::heard(&self.ours, &self.theirs).unwrap_or_else(|| self.ours.clone())
+    }
 }
 
 /// What the keeping task and the callers share.
 struct Shared {
     connection: watch::Sender<Link>,
-    processes: AtomicU32,
+    /// How many processes attended, lately: after a flush they come back one by one.
+    processes: Mutex<VecDeque<(Instant, u32)>>,
+    attends_since: OnceLock<Instant>,
     /// The server's time at a moment of ours.
     clock: Mutex<Option<(Timestamp, Instant)>>,
 }
@@ -102,13 +120,15 @@ impl Redis {
     pub fn new(options: &RedisOptions) -> Result<Self> {
         let shared = Shared {
             connection: watch::Sender::new(Link::Untried),
-            processes: AtomicU32::new(1),
+            processes: Mutex::default(),
+            attends_since: OnceLock::new(),
             clock: Mutex::default(),
         };
         Ok(Redis {
             namespace: options.namespace.clone(),
             timeout: options.timeout,
             shared: Arc::new(shared),
+            has_existing_tool: options.existing_tool_keys,
             servers: Mutex::new(Some(options.servers()?)),
             seen: Mutex::default(),
             epochs: Mutex::default(),
@@ -179,20 +199,33 @@ impl Redis {
         self.run(&script).await
     }
 
-    async fn swap(&self, key: &str, seen: &str, kept: &str) -> Result<(bool, String)> {
+    /// Replaces a piece that is as it was `seen`; else gives it as it is.
+    async fn swap(&self, key: &str, seen: &Piece, kept: &str) -> Result<(bool, Piece)> {
         let mut script = SWAP.prepare_invoke();
         let life = u64::try_from(LIFE.as_millis()).unwrap_or(u64::MAX);
-        script.key(self.key(key, "")).arg(seen).arg(kept).arg(life);
-        let (is_done, now, there): (bool, i64, String) = self.run(&script).await?;
+        script.key(self.key(key, "")).arg(&seen.ours).arg(kept).arg(life);
+        let mut told = None;
+        if let Some(key) = existing_tool::breaker_key(key).filter(|_| self.has_existing_tool) {
+            told = existing_tool::told(kept, &seen.theirs);
+            script.key(key).arg(&seen.theirs).arg(told.as_deref().unwrap_or_default()).arg(existing_tool::LIFE);
+        }
+        let (is_done, now, ours, theirs): (bool, i64, String, String) = self.run(&script).await?;
         self.shared.set_clock(Timestamp(now));
-        let known = if is_done { kept } else { &there };
-        locked(&self.seen).insert(key.to_owned(), known.to_owned());
+        let there = match is_done {
+            true => Piece { ours: kept.to_owned(), theirs: told.unwrap_or_else(|| seen.theirs.clone()) },
+            false => Piece { ours, theirs },
+        };
+        locked(&self.seen).insert(key.to_owned(), there.clone());
         Ok((is_done, there))
     }
 }
 
 /// What `pace.lua` gives.
-type PaceTold = (u64, bool, i64, i64, u32, u32, u64, bool);
+type PaceTold = (u64, bool, i64, i64, u32, u32, u64, u8);
+
+/// The last word of it.
+const STEPPED: u8 = 1;
+const NOT_WHOLE: u8 = 2;
 
 #[async_trait]
 impl StateBackend for Redis {
@@ -201,20 +234,21 @@ impl StateBackend for Redis {
     }
 
     fn processes(&self) -> u32 {
-        self.shared.processes.load(Ordering::Relaxed)
+        locked(&self.shared.processes).iter().map(|(_, count)| *count).max().unwrap_or(1)
     }
 
     async fn read(&self, key: &str) -> Result<Option<String>> {
-        let (_, there) = self.swap(key, "", "").await?;
-        Ok(Some(there).filter(|there| !there.is_empty()))
+        let (_, there) = self.swap(key, &Piece::default(), "").await?;
+        Ok(Some(there.merged()).filter(|there| !there.is_empty()))
     }
 
     async fn update(&self, key: &str, mut step: Step) -> Result<()> {
         // A guess; when it is wrong, nothing is replaced and the true piece comes back.
         let mut there = locked(&self.seen).get(key).cloned().unwrap_or_default();
         for number in 0..TRIES {
-            let before = Some(there.as_str()).filter(|there| !there.is_empty());
-            let kept = step(before, self.now()).unwrap_or_default();
+            let before = there.merged();
+            let kept = step(Some(before.as_str()).filter(|before| !before.is_empty()), self.now());
+            let kept = kept.or_else(|| (before != there.ours).then_some(before)).unwrap_or_default();
             let (is_done, now_there) = self.swap(key, &there, &kept).await?;
             // What changes nothing is right if it was right about what is there.
             if is_done || kept.is_empty() && now_there == there {
@@ -235,19 +269,38 @@ impl StateBackend for Redis {
         }
     }
 
+    async fn tool_note(&self, key: &str) -> Option<String> {
+        let mut connection = self.connection().await.ok().filter(|_| self.has_existing_tool)?;
+        timeout(self.timeout, connection.get(key)).await.ok()?.ok()?
+    }
+
+    async fn leave_tool_note(&self, key: &str, note: &str, life: Duration) {
+        let connection = self.connection().await.ok().filter(|_| self.has_existing_tool);
+        if let Some(mut connection) = connection {
+            let _ = timeout(self.timeout, connection.set(key, note, life)).await;
+        }
+    }
+
     async fn pace(&self, key: &str, rates: &Rates, step: &PaceStep) -> Result<PaceAnswer> {
         let window = rates.window();
         let epoch = locked(&self.epochs).get(key).copied().filter(|epoch| epoch.contact.elapsed() < window);
-        let mut question = question(rates, step, window, epoch);
+        let (mut question, is_new) = (question(rates, step, window, epoch), self.shared.is_new());
+        if is_new {
+            question["is_new"] = true.into();
+        }
         let mut answer = self.ask_pace(key, &question).await?;
-        if answer.7 {
+        if answer.7 == STEPPED {
             question["confirmed"] = true.into();
             answer = self.ask_pace(key, &question).await?;
         }
-        let (wait, is_reserved, number, now, used, share, paused, _) = answer;
+        let (wait, is_reserved, number, now, used, share, paused, made_of_it) = answer;
         let (wait, contact, now) = (Duration::from_micros(wait), Instant::now(), Timestamp(now));
         self.shared.set_clock(now);
         locked(&self.epochs).insert(key.to_owned(), Epoch { number, contact, now });
+        if made_of_it == NOT_WHOLE && !is_new {
+            return Err(Error::new(ErrorKind::Registry, "what was granted lately is not known")
+                .with_hint("calls go on with this process' part of the limit"));
+        }
         let is_granted = is_reserved || !matches!(step, PaceStep::Reserve { .. });
         Ok(PaceAnswer {
             wait: if is_granted { Ok(wait) } else { Err(wait) },
@@ -320,7 +373,7 @@ async fn keep(shared: Weak<Shared>, mut servers: Servers, attendance: String) {
         let Some(shared) = shared.upgrade() else { return };
         match outcome {
             Some((connection, processes, now)) => {
-                shared.processes.store(processes, Ordering::Relaxed);
+                shared.count(processes);
                 shared.set_clock(now);
                 shared.find(connection);
             }
@@ -363,6 +416,20 @@ impl Shared {
             metrics().state_lost.inc();
             tracing::warn!("Redis is lost: breakers and limits are this process' own until it is back");
         }
+    }
+
+    fn count(&self, processes: u32) {
+        self.attends_since.get_or_init(Instant::now);
+        let mut counts = locked(&self.processes);
+        counts.push_back((Instant::now(), processes));
+        while counts.front().is_some_and(|(at, _)| at.elapsed() > ATTENDANCE) {
+            counts.pop_front();
+        }
+    }
+
+    /// Whether it has not been here for long enough to know how many others there are.
+    fn is_new(&self) -> bool {
+        self.attends_since.get().is_none_or(|since| since.elapsed() < ATTENDANCE)
     }
 
     fn set_clock(&self, now: Timestamp) {
@@ -534,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_or_stepped_log_lets_nobody_go_for_a_window() {
+    fn a_lost_or_stepped_log_is_whole_again_after_a_window() {
         let (lua, server) = (Lua::new(), Rc::new(Server::default()));
         let function = script(&lua, &server, include_str!("pace.lua"));
         let rates = Rates { requests: Some(Rate { requests: 5, window: Duration::from_secs(2) }), ..Rates::NONE };
@@ -543,30 +610,35 @@ mod tests {
             let step = PaceStep::Reserve { ask: Operation::List.into(), patience: Duration::from_secs(60), id };
             let known = epoch.map(|(number, now)| Epoch { number, contact: Instant::now(), now: Timestamp(now) });
             let mut question = question(&rates, &step, rates.window(), known);
+            if epoch.is_none() {
+                question["is_new"] = true.into();
+            }
             let mut told = run(&lua, &function, &["log", "facts"], &[&question.to_string()]);
-            if told[7] == "1" {
+            if told[7] == STEPPED.to_string() {
                 question["confirmed"] = true.into();
                 told = run(&lua, &function, &["log", "facts"], &[&question.to_string()]);
             }
-            (told[0].parse::<u64>().unwrap(), told[2].parse::<i64>().unwrap())
+            let wait = (told[1] == "1").then(|| told[0].parse::<u64>().unwrap());
+            (wait, told[2].parse::<i64>().unwrap(), told[7].parse::<u8>().unwrap())
         };
         let start = 1_800_000_000_000_000;
         server.now.set(start);
-        let (wait, epoch) = ask(None);
-        assert_eq!(wait, 0);
+        let (wait, epoch, made_of_it) = ask(None);
+        assert_eq!((wait, made_of_it), (Some(0), 0));
         server.sets.borrow_mut().clear();
         server.hashes.borrow_mut().clear();
         server.now.set(start + 1_000);
-        assert_eq!(ask(Some((epoch, start))).0, 2_050_000, "what was granted before the flush is not known");
-        assert_eq!(ask(None).0, 2_050_000, "newcomers wait as well");
+        let (wait, next, made_of_it) = ask(Some((epoch, start)));
+        assert_eq!((wait, next, made_of_it), (None, start + 1_000, NOT_WHOLE), "what was granted is not known");
+        assert_eq!(ask(None).0, Some(2_050_000), "newcomers wait");
         for step in [3_600_000_000, -3_600_000_000] {
-            let (_, epoch) = ask(None);
+            let (_, epoch, _) = ask(None);
             let before = server.now.get();
             server.now.set(before + step);
-            let (wait, next) = ask(Some((epoch, before)));
-            assert_eq!((wait, next), (2_050_000, before + step), "after a step of the clock");
+            let (wait, next, made_of_it) = ask(Some((epoch, before)));
+            assert_eq!((wait, next, made_of_it), (None, before + step, NOT_WHOLE), "after a step of the clock");
             server.now.set(server.now.get() + 10_000_000);
-            assert_eq!(ask(Some((next, server.now.get()))).0, 0, "and then all is well");
+            assert_eq!(ask(Some((next, server.now.get()))).0, Some(0), "and then all is well");
         }
     }
 

@@ -2,8 +2,8 @@
 -- no clock but this server's counts.
 --
 -- KEYS: the log of turns (a sorted set, by time), the facts (a hash). ARGV: the step, as JSON.
--- Gives: wait, whether the turn is reserved, epoch, now, turns in the log, share, paused for; and whether nothing was
--- done, because the clock seems to have stepped.
+-- Gives: wait, whether the turn is reserved, epoch, now, turns in the log, share, paused for; and what to make of it:
+-- 0 - it counts; 1 - nothing was done, because the clock seems to have stepped; 2 - the log is not whole.
 local step = cjson.decode(ARGV[1])
 local log, facts_key = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
@@ -25,8 +25,9 @@ local function set(name, value)
 end
 
 -- An epoch is a log without a gap. One begins when the last was lost (flushed, failed over to a server that lagged) or
--- cannot be read any more (the clock stepped). Whoever knew the last tells of it that way, and then nobody goes for a
--- window: what was granted before is not known.
+-- cannot be read any more (the clock stepped). Whoever knew the last tells of it that way, and then the log is not
+-- whole for a window: what was granted before is not known. Those who were there go on with their part of the rates,
+-- newcomers wait.
 --
 -- A clock that stepped looks just like a question that was long on its way, from a caller who is gone. So he is asked:
 -- only one who is there can confirm it.
@@ -134,8 +135,9 @@ local function turn_of(kind)
   return free
 end
 
+local is_whole = now >= (facts.held or 0)
 local wait, is_reserved = 0, 0
-if step.op == 'reserve' then
+if step.op == 'reserve' and (is_whole or step.is_new) then
   local turn = turn_of(step.kind)
   wait = turn - now
   if wait <= step.patience then
@@ -166,4 +168,4 @@ end
 redis.call('PEXPIRE', log, whole(math.ceil((wait + 2 * step.window) / 1000) + 1000))
 redis.call('PEXPIRE', facts_key, 86400000)
 local paused = math.max(0, math.max(facts.held or 0, facts.paused or 0) - now)
-return { whole(wait), is_reserved, whole(facts.epoch), whole(now), #turns, share(), whole(paused), 0 }
+return { whole(wait), is_reserved, whole(facts.epoch), whole(now), #turns, share(), whole(paused), is_whole and 0 or 2 }

@@ -8,8 +8,8 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo as _, RedisConnectionInfo, RedisResult,
-    ScriptInvocation, TlsCertificates, TlsMode,
+    AsyncCommands as _, AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisResult, ScriptInvocation, TlsCertificates, TlsMode,
 };
 use url::Url;
 
@@ -31,6 +31,9 @@ pub struct RedisOptions {
     pub ca_bundle: Option<PathBuf>,
     /// A server that takes longer to answer is lost.
     pub timeout: Duration,
+    /// Whether to read and write the keys of the existing EXAI tool too: `circuit_breaker:{name}`, `dedup:{sha256}`.
+    /// They have no namespace, and lie on one server.
+    pub existing_tool_keys: bool,
 }
 
 /// Servers that were not asked yet.
@@ -58,6 +61,9 @@ impl RedisOptions {
     /// `Config`: the URL's faults, without its password; a `ca_bundle` that cannot be read.
     pub(super) fn servers(&self) -> Result<Servers> {
         let (kind, url) = parse(self.url.expose()).map_err(|fault| config_error(&fault))?;
+        if self.existing_tool_keys && matches!(kind, Kind::Cluster) {
+            return Err(config_error("the existing tool's keys lie on one server, not in a cluster"));
+        }
         let authority = self.ca_bundle.as_ref().map(std::fs::read).transpose().map_err(|error| {
             config_error("its `ca_bundle` cannot be read").with_hint("name a PEM file").with_source(error)
         })?;
@@ -167,6 +173,22 @@ impl Connection {
         match self {
             Connection::One(connection) => script.invoke_async(connection).await,
             Connection::Cluster(connection) => script.invoke_async(connection).await,
+        }
+    }
+}
+
+impl Connection {
+    pub(super) async fn get(&mut self, key: &str) -> RedisResult<Option<String>> {
+        match self {
+            Connection::One(connection) => connection.get(key).await,
+            Connection::Cluster(connection) => connection.get(key).await,
+        }
+    }
+
+    pub(super) async fn set(&mut self, key: &str, value: &str, life: Duration) -> RedisResult<()> {
+        match self {
+            Connection::One(connection) => connection.set_ex(key, value, life.as_secs()).await,
+            Connection::Cluster(connection) => connection.set_ex(key, value, life.as_secs()).await,
         }
     }
 }

@@ -81,7 +81,8 @@ fn state(place: &str) -> Outcomes<SharedState> {
 fn manager(urls: &[(&str, &str)], shared: &SharedState, rates: Rates, breaker: BreakerSettings) -> Outcomes<Manager> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(Path::new(":memory:"), clock.now())?;
-    let options = ResilienceOptions { retry: RetryPolicy::default(), rates, concurrency: 50, breaker };
+    let options =
+        ResilienceOptions { retry: RetryPolicy::default(), rates, concurrency: 50, account_concurrency: None, breaker };
     let mut connections = Vec::new();
     for (name, url) in urls {
         let (mut profile, key): (Profile, _) = match *name {

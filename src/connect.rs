@@ -220,5 +220,6 @@ fn resilience_options(config: &Config, platform: &PlatformConfig, capabilities: 
             upload_bytes: platform.upload_bytes_per_second,
         },
         concurrency: platform.concurrency.or(concurrency).unwrap_or(CONCURRENCY),
+        account_concurrency: platform.account_concurrency.or_else(|| tier.map(|tier| tier.concurrency)),
     }
 }

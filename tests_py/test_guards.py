@@ -292,6 +292,33 @@ def test_a_limiter_waits_for_its_turn(place):
     assert all(later - earlier >= 0.38 for earlier, later in zip(begun, begun[4:], strict=False))
 
 
+@pytest.mark.parametrize("guard", [CircuitBreaker("g"), RateLimiter("g", requests=1, per=1)], ids=["breaker", "limiter"])
+def test_generators_are_refused_and_callable_objects_awaited(guard):
+    def steps():
+        yield 1
+
+    async def awaited_steps():
+        yield 1
+
+    class Search:
+        async def __call__(self):
+            return "found"
+
+    for generator in (steps, awaited_steps):
+        with pytest.raises(TypeError, match="generator"):
+            guard(generator)
+    assert asyncio.run(guard(Search())()) == "found"
+
+
+def test_retry_after_zero_is_no_pause():
+    limiter = RateLimiter("search", requests=10, per=60)
+    limiter.throttled(0)
+    assert limiter.health().paused_for == 0
+    assert limiter.health().share == 0.7
+    with pytest.raises(InvalidRequestError):
+        limiter.throttled(1e19)
+
+
 def test_a_waiting_caller_can_be_cancelled():
     limiter = RateLimiter("search", requests=1, per=600)
 

@@ -73,9 +73,15 @@ class _Guard:
     """What both have: entered by `with` and `async with`, and put around functions."""
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Guard every call of a function, or of a coroutine function."""
+        """Guard every call of a function, or of a coroutine function.
+
+        Raises:
+            TypeError: It is a generator: its work is done later than its call.
+        """
         guard: Any = self
-        if inspect.iscoroutinefunction(function):
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(f"{self!r} cannot guard the generator {function!r}; enter it around each step instead")
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
 
             @functools.wraps(function)
             async def guarded_coroutine(*args: P.args, **kwargs: P.kwargs) -> object:

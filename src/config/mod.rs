@@ -70,6 +70,7 @@ pub struct PlatformConfig {
     pub uploads_per_minute: Option<u32>,
     pub upload_bytes_per_second: Option<u64>,
     pub concurrency: Option<usize>,
+    pub account_concurrency: Option<u32>,
     pub purpose: Option<String>,
     pub commit_horizon: Option<Duration>,
     /// `None` for the built-in platforms.
@@ -253,6 +254,7 @@ impl Config {
             uploads_per_minute: narrow("uploads_per_minute"),
             upload_bytes_per_second: self.count(&of("upload_bytes_per_second")),
             concurrency: self.count(&of("concurrency")).and_then(|count| usize::try_from(count).ok()),
+            account_concurrency: self.count(&of("account_concurrency")).and_then(|count| u32::try_from(count).ok()),
             purpose: self.text(&of("purpose")).map(str::to_owned),
             commit_horizon: self.duration(&of("commit_horizon")),
             compatible: (!built_in).then(|| self.compatible(name)),

@@ -72,7 +72,9 @@ impl Manager {
         loop {
             let choice = self.next(&mut choosing, &request).await?;
             let to = vec![choice.platform.clone()];
-            let deadline = end.saturating_duration_since(Instant::now());
+            // One that hangs must leave time for the next.
+            let left = end.saturating_duration_since(Instant::now());
+            let deadline = if choosing.has_others(&choice.platform) { left / 2 } else { left };
             match self.upload(UploadRequest { to, deadline, ..request.clone() }, transfers).await {
                 Ok(record) => {
                     let (platform, because) = (choice.platform.to_string(), choice.because.as_str());
@@ -152,6 +154,10 @@ struct Choosing {
 impl Choosing {
     fn choice(&self, platform: PlatformId, because: Because) -> Choice {
         Choice { platform, because, passed_over: self.passed_over.clone() }
+    }
+
+    fn has_others(&self, chosen: &PlatformId) -> bool {
+        self.candidates.iter().any(|platform| platform != chosen)
     }
 
     fn pass_over(&mut self, platform: PlatformId, error: Error) {

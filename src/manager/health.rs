@@ -30,18 +30,16 @@ impl Manager {
     /// Sets what an operator wants of a platform's breaker for one operation, or for all of them.
     ///
     /// # Errors
-    /// `Config` when the platform is not connected.
+    /// `Config` when the platform is not connected; `Registry` when it could not be shared.
     pub async fn set_breaker(&self, platform: &PlatformId, operation: Option<Operation>, mode: Mode) -> Result<()> {
-        self.connection(platform)?.resilience.set_mode(operation, mode).await;
-        Ok(())
+        self.connection(platform)?.resilience.set_mode(operation, mode).await
     }
 
     /// Closes a platform's breaker for one operation, or for all, and forgets what it counted.
     ///
     /// # Errors
-    /// `Config` when the platform is not connected.
+    /// As [`set_breaker`](Self::set_breaker).
     pub async fn reset_breaker(&self, platform: &PlatformId, operation: Option<Operation>) -> Result<()> {
-        self.connection(platform)?.resilience.reset(operation).await;
-        Ok(())
+        self.connection(platform)?.resilience.reset(operation).await
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
+use std::time::Duration;
+
 use reqwest::Method;
 use tokio::time::Instant;
 
@@ -21,6 +23,9 @@ use crate::transport::{FilePart, HttpClient, Multipart, Phase, Request, Response
 
 /// Longest answer that is read: a listing of everything an account may hold fits many times.
 const LONGEST_ANSWER: usize = 64 << 20;
+
+/// A platform that says nothing for so long after a request's last byte hangs, even if its caller gives up then.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// JSON up to this size is looked into before it is passed on as a file's content.
 const LOOKED_INTO: usize = 64 * 1024;
@@ -202,7 +207,7 @@ impl FilesApi {
             TransportErrorKind::Unsendable(_) => {
                 (ErrorKind::Config, Retry::Never, "check the key and the `http` settings")
             }
-            TransportErrorKind::TimedOut { deadline: true } => {
+            TransportErrorKind::TimedOut { deadline: true, .. } => {
                 (ErrorKind::TimedOut, Retry::Never, "allow more time with `timeout`")
             }
             TransportErrorKind::TimedOut { .. } => {
@@ -218,12 +223,12 @@ impl FilesApi {
             (Operation::Upload, Phase::PartlySent) if error.kind != TransportErrorKind::Local => Delivery::Doubtful,
             _ => Delivery::NotStored,
         };
-        let ours = matches!(
-            error.kind,
-            TransportErrorKind::Local
-                | TransportErrorKind::Unsendable(_)
-                | TransportErrorKind::TimedOut { deadline: true }
-        );
+        let ours = match error.kind {
+            TransportErrorKind::Local | TransportErrorKind::Unsendable(_) => true,
+            // A caller in a hurry says nothing of the platform; one who waited for long does.
+            TransportErrorKind::TimedOut { deadline: true, waited } => error.phase != Phase::Sent || waited < PATIENCE,
+            _ => false,
+        };
         Error::new(kind, format!("{} {operation}: {error}", self.id()))
             .with_hint(hint)
             .with_context(self.context(operation, None))

@@ -19,6 +19,9 @@ use crate::resilience::{
 };
 use crate::store::Store;
 
+/// A year; what is meant to be longer is a mistake.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
 /// Where breakers and limits keep what they know.
 #[pyclass(frozen, weakref, module = "exai_files._core")]
 pub(super) struct State(SharedState);
@@ -169,7 +172,7 @@ impl CircuitBreaker {
             )
         });
         Pending::new(async move {
-            breaker.set_mode(mode?).await;
+            breaker.set_mode(mode?).await?;
             Ok(Answer::Data(json!(null)))
         })
     }
@@ -177,7 +180,7 @@ impl CircuitBreaker {
     fn reset(&self) -> Pending {
         let breaker = self.0.clone();
         Pending::new(async move {
-            breaker.reset().await;
+            breaker.reset().await?;
             Ok(Answer::Data(json!(null)))
         })
     }
@@ -224,7 +227,8 @@ impl Limiter {
     fn throttled(&self, wait: Option<f64>) -> Pending {
         let limiter = self.limiter.clone();
         Pending::new(async move {
-            limiter.throttled(wait.map(|wait| span("wait", wait)).transpose()?).await;
+            let wait = wait.filter(|wait| *wait != 0.0).map(|wait| span("retry_after", wait)).transpose()?;
+            limiter.throttled(wait).await;
             Ok(Answer::Data(json!(null)))
         })
     }
@@ -265,8 +269,10 @@ fn percent(name: &str, percent: u32) -> Result<u32> {
 }
 
 fn span(name: &str, seconds: f64) -> Result<Duration> {
-    let span = Duration::try_from_secs_f64(seconds).ok().filter(|span| !span.is_zero());
-    span.ok_or_else(|| wrong(format!("{name} cannot be {seconds} s"), "give a positive number of seconds"))
+    let span = Duration::try_from_secs_f64(seconds).ok().filter(|span| !span.is_zero() && *span <= LONGEST);
+    span.ok_or_else(|| {
+        wrong(format!("{name} cannot be {seconds} s"), "give a positive number of seconds, up to a year")
+    })
 }
 
 fn wrong(message: String, hint: &str) -> Error {

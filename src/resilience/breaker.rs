@@ -25,6 +25,15 @@ use crate::metrics::{Named, Transitions, metrics};
 /// How old a process' picture of a shared breaker may be.
 const FRESH: Duration = Duration::from_millis(100);
 
+/// An account that is throttled for so long and so often without a break has met a wall, not a limit.
+const WALL: (Duration, u32) = (Duration::from_secs(60), 10);
+
+/// What a platform asks for is heeded, within these bounds.
+const PEACE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+
+/// A process that is alone opens after fewer failures; not after fewer than this.
+const FEWEST_CALLS: u32 = 5;
+
 /// How long successes may wait to be told.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
@@ -55,11 +64,15 @@ pub struct Breaker {
 #[derive(Debug)]
 struct Picture {
     circuit: CircuitBreaker,
+    /// As it was shared last: what was found out alone is for nobody else.
+    shared: CircuitBreaker,
     seen_at: Option<Instant>,
     /// Successes of the current generation that were not told yet.
     untold: u32,
     told_at: Instant,
     last_error: Option<String>,
+    /// Since when nothing but throttling was heard, and how often.
+    throttled: Option<(Instant, u32)>,
 }
 
 /// Leave to send one request. How it ended must be told; a permit that is dropped says nothing about the platform.
@@ -75,10 +88,12 @@ impl Breaker {
     pub fn new(name: String, settings: BreakerSettings, shared: SharedState) -> Self {
         let picture = Picture {
             circuit: CircuitBreaker::default(),
+            shared: CircuitBreaker::default(),
             seen_at: None,
             untold: 0,
             told_at: Instant::now(),
             last_error: None,
+            throttled: None,
         };
         Breaker {
             key: format!("breaker/{}", name.replace(' ', "/")),
@@ -109,8 +124,8 @@ impl Breaker {
         if let Some(permit) = self.permit_seen() {
             return permit;
         }
-        let (settings, token) = (self.settings, rand::rng().random());
-        let granted = self.update(move |circuit, now| circuit.acquire(&settings, now, token)).await;
+        let token = rand::rng().random();
+        let granted = self.update(move |circuit, settings, now| circuit.acquire(settings, now, token)).await;
         self.tell(granted.1, None);
         self.granted(granted.0)
     }
@@ -143,14 +158,32 @@ impl Breaker {
         }
     }
 
-    pub async fn set_mode(&self, mode: Mode) {
-        let change = self.update(move |circuit, now| circuit.set_mode(now, mode)).await;
-        self.tell(change, None);
+    /// # Errors
+    /// `Registry` when it could not be shared: then nothing has changed.
+    pub async fn set_mode(&self, mode: Mode) -> Result<()> {
+        self.operate(move |circuit, now| circuit.set_mode(now, mode)).await
     }
 
-    pub async fn reset(&self) {
-        let change = self.update(|circuit, now| circuit.reset(now)).await;
+    /// # Errors
+    /// As [`set_mode`](Self::set_mode).
+    pub async fn reset(&self) -> Result<()> {
+        self.operate(CircuitBreaker::reset).await
+    }
+
+    /// What an operator does is done for all, or not at all.
+    async fn operate(
+        &self,
+        mut step: impl FnMut(&mut CircuitBreaker, Timestamp) -> Option<Transition> + Send + 'static,
+    ) -> Result<()> {
+        let shared = self.picture().shared.clone();
+        let step = move |circuit: &mut CircuitBreaker, now| {
+            circuit.catch_up(&shared);
+            step(circuit, now)
+        };
+        let (change, circuit) = self.shared.update(&self.key, step).await?;
+        self.see(circuit);
         self.tell(change, None);
+        Ok(())
     }
 
     pub async fn health(&self) -> BreakerHealth {
@@ -180,12 +213,21 @@ impl Breaker {
     }
 
     async fn told(self: Arc<Self>, permit: circuit_breaker::Permit, outcome: Outcome, successes: u32) {
-        let settings = self.settings;
-        let report = self.update(move |circuit, now| {
-            circuit.report_successes(&settings, now, permit, successes);
-            circuit.report(&settings, now, permit, outcome)
+        let report = self.update(move |circuit, settings, now| {
+            circuit.report_successes(settings, now, permit, successes);
+            circuit.report(settings, now, permit, outcome)
         });
-        match report.await {
+        self.reported(report.await);
+    }
+
+    /// Opens for as long as the platform asked to be left alone.
+    async fn leave_in_peace(&self, permit: circuit_breaker::Permit, wait: Duration) {
+        let report = self.update(move |circuit, _, now| circuit.open_for(now, permit, wait)).await;
+        self.reported(report);
+    }
+
+    fn reported(&self, report: Report) {
+        match report {
             Report::Counted => {}
             Report::Late => drop(metrics().late_results.get_or_create(&self.labels()).inc()),
             Report::Changed(change) => {
@@ -223,12 +265,12 @@ impl Breaker {
     /// Changes the shared breaker; where that fails, this process' own picture, so that no call fails because of it.
     async fn update<T: Send + 'static>(
         &self,
-        step: impl FnMut(&mut CircuitBreaker, Timestamp) -> T + Clone + Send + 'static,
+        step: impl FnMut(&mut CircuitBreaker, &BreakerSettings, Timestamp) -> T + Clone + Send + 'static,
     ) -> T {
-        let (ours, mut then) = (self.picture().circuit.clone(), step.clone());
+        let (settings, shared, mut then) = (self.settings, self.picture().shared.clone(), step.clone());
         let step_from_newest = move |circuit: &mut CircuitBreaker, now| {
-            circuit.catch_up(&ours);
-            then(circuit, now)
+            circuit.catch_up(&shared);
+            then(circuit, &settings, now)
         };
         match self.shared.update(&self.key, step_from_newest).await {
             Ok((answer, circuit)) => {
@@ -237,11 +279,22 @@ impl Breaker {
             }
             Err(error) => {
                 tracing::debug!(%error, "a circuit breaker could not be shared");
-                let (mut step, now, mut picture) = (step, self.shared.now(), self.picture());
-                picture.seen_at = Some(Instant::now());
-                step(&mut picture.circuit, now)
+                self.update_alone(step)
             }
         }
+    }
+
+    /// With its part of what all would need to find out.
+    fn update_alone<T>(&self, mut step: impl FnMut(&mut CircuitBreaker, &BreakerSettings, Timestamp) -> T) -> T {
+        let processes = self.shared.processes();
+        let minimum_calls =
+            (self.settings.minimum_calls / processes).max(FEWEST_CALLS.min(self.settings.minimum_calls));
+        let settings = BreakerSettings { minimum_calls, ..self.settings };
+        let mut picture = self.picture();
+        picture.seen_at = Some(Instant::now());
+        let answer = step(&mut picture.circuit, &settings, self.shared.now());
+        metrics().breaker_state.get_or_create(&self.labels()).set(picture.circuit.state() as i64);
+        answer
     }
 
     fn see(&self, circuit: CircuitBreaker) {
@@ -255,10 +308,10 @@ impl Breaker {
         if self.picture().is_fresh() {
             return;
         }
-        let ours = self.picture().circuit.generation();
+        let ours = self.picture().shared.generation();
         match self.shared.read::<CircuitBreaker>(&self.key).await {
             // The state was lost, or is that of a server that lagged; what we know is newer.
-            Ok(circuit) if circuit.generation() < ours => self.update(|_, _| ()).await,
+            Ok(circuit) if circuit.generation() < ours => self.update(|_, _, _| ()).await,
             Ok(circuit) => self.see(circuit),
             Err(error) => {
                 tracing::debug!(%error, "a circuit breaker could not be read");
@@ -275,6 +328,18 @@ impl Breaker {
             BreakerState::Open => tracing::warn!(breaker = %self.name, %from, why, "circuit breaker opened"),
             _ => tracing::info!(breaker = %self.name, %from, %to, "circuit breaker changed"),
         }
+    }
+
+    /// Whether an account has been refused so long and so often that there is more to it than its pace.
+    fn has_met_a_wall(&self, error: &Error) -> bool {
+        let mut picture = self.picture();
+        if error.kind() != ErrorKind::RateLimited || error.context().is_none() {
+            picture.throttled = None;
+            return false;
+        }
+        let (since, times) = picture.throttled.get_or_insert((Instant::now(), 0));
+        *times += 1;
+        since.elapsed() >= WALL.0 && *times >= WALL.1
     }
 
     fn labels(&self) -> Named {
@@ -305,6 +370,7 @@ impl Picture {
         if is_news {
             self.untold = 0;
         }
+        self.shared.clone_from(&circuit);
         self.circuit = circuit;
         self.seen_at = Some(Instant::now());
         is_news
@@ -320,11 +386,19 @@ impl BreakerPermit {
     pub(super) async fn run<T>(self, request: impl Future<Output = Result<T>>) -> Result<T> {
         let (waited, answer) = slowness::timed(self.keep(request)).await;
         let outcome = match &answer {
+            Err(error) if self.breaker.has_met_a_wall(error) => Outcome::Failure,
             Err(error) => outcome_of(error),
             Ok(_) if waited > self.breaker.settings.slow_call => Outcome::Slow,
             Ok(_) => Outcome::Success,
         };
+        if answer.is_ok() {
+            self.breaker.picture().throttled = None;
+        }
+        let (breaker, permit) = (self.breaker.clone(), self.permit);
         self.settle(outcome, answer.as_ref().err().map(Error::message)).await;
+        if let Some(wait) = answer.as_ref().err().and_then(peace_asked_for) {
+            breaker.leave_in_peace(permit, wait).await;
+        }
         answer
     }
 
@@ -354,15 +428,15 @@ impl BreakerPermit {
         }
         let (breaker, permit) = (&self.breaker, self.permit);
         let every = (breaker.settings.probe_lease / 3).max(Duration::from_millis(1));
-        tokio::pin!(request);
-        loop {
-            tokio::select! {
-                answer = &mut request => return answer,
-                () = tokio::time::sleep(every) => {
-                    let settings = breaker.settings;
-                    breaker.update(move |circuit, now| circuit.renew(&settings, now, permit)).await;
-                }
+        let renewing = async {
+            loop {
+                tokio::time::sleep(every).await;
+                breaker.update(move |circuit, settings, now| circuit.renew(settings, now, permit)).await;
             }
+        };
+        tokio::select! {
+            answer = request => answer,
+            never = renewing => never,
         }
     }
 }
@@ -376,6 +450,12 @@ impl Drop for BreakerPermit {
             });
         }
     }
+}
+
+/// How long a platform that is down asked to be left alone.
+fn peace_asked_for(error: &Error) -> Option<Duration> {
+    let asked = error.retry_after().filter(|_| error.kind() == ErrorKind::Unavailable && error.context().is_some())?;
+    (asked >= *PEACE.start()).then(|| asked.min(*PEACE.end()))
 }
 
 /// What a failure says of the platform's health, not of the request.

@@ -226,7 +226,19 @@ struct Results {
 }
 
 impl Results {
+    /// What was counted by another kind of window, before the settings were changed, counts no more.
+    fn forget_other_kind(&mut self, window: Window) {
+        let is_other = match window {
+            Window::Calls(_) => !self.tenths.is_empty(),
+            Window::Time(_) => !self.latest.is_empty(),
+        };
+        if is_other {
+            *self = Results::default();
+        }
+    }
+
     fn add(&mut self, outcome: Outcome, now: Timestamp, window: Window) {
+        self.forget_other_kind(window);
         match window {
             Window::Calls(size) => self.push(outcome, size),
             Window::Time(length) => {
@@ -245,6 +257,7 @@ impl Results {
     }
 
     fn add_successes(&mut self, count: u32, now: Timestamp, window: Window) {
+        self.forget_other_kind(window);
         match window {
             Window::Calls(size) => (0..count.min(size)).for_each(|_| self.push(Outcome::Success, size)),
             Window::Time(_) if count == 0 => {}
@@ -294,8 +307,15 @@ impl Default for Phase {
 #[serde(rename_all = "kebab-case")]
 enum Phase {
     Closed(Results),
-    Open { until: Timestamp },
-    HalfOpen { leases: BTreeMap<u64, Timestamp>, succeeded: u32 },
+    /// `wait` is how long it is open in all: a clock set back must not make it longer.
+    Open {
+        until: Timestamp,
+        wait: Duration,
+    },
+    HalfOpen {
+        leases: BTreeMap<u64, Timestamp>,
+        succeeded: u32,
+    },
 }
 
 /// One breaker, at first closed. Its clock may be any that its callers share; steps of it are healed.
@@ -336,7 +356,7 @@ impl CircuitBreaker {
     /// When an open one lets probes through.
     pub fn open_until(&self) -> Option<Timestamp> {
         match (self.mode, &self.phase) {
-            (Mode::Automatic, Phase::Open { until }) => Some(*until),
+            (Mode::Automatic, Phase::Open { until, .. }) => Some(*until),
             _ => None,
         }
     }
@@ -346,8 +366,8 @@ impl CircuitBreaker {
         let wait = match (self.mode, &self.phase) {
             (Mode::ForcedOpen, _) => None,
             (Mode::Disabled | Mode::MetricsOnly, _) | (_, Phase::Closed(_)) => return None,
-            (_, Phase::Open { until }) => {
-                let until = self.healed(settings, now, *until);
+            (_, Phase::Open { until, wait }) => {
+                let until = (*until).min(now.plus(*wait));
                 (now < until).then(|| until.since(now))
             }
             (_, Phase::HalfOpen { leases, succeeded }) => first_free(leases, *succeeded, settings, now),
@@ -356,11 +376,6 @@ impl CircuitBreaker {
             (Mode::Automatic, None) => None,
             (_, retry_in) => Some(Refusal { retry_in }),
         }
-    }
-
-    /// A clock that was set back must not keep it open for longer than it was meant to be.
-    fn healed(&self, settings: &BreakerSettings, now: Timestamp, until: Timestamp) -> Timestamp {
-        until.min(now.plus(settings.wait_of(self.opened)))
     }
 
     /// Asks for leave to make one call. `token` names the probe, should it become one; it must be unused.
@@ -376,9 +391,9 @@ impl CircuitBreaker {
             Mode::Automatic => {}
         }
         let before = self.state();
-        if let Phase::Open { until } = self.phase {
-            let until = self.healed(settings, now, until);
-            self.phase = Phase::Open { until };
+        if let Phase::Open { until, wait } = self.phase {
+            let until = until.min(now.plus(wait));
+            self.phase = Phase::Open { until, wait };
             if now < until {
                 return (Err(Refusal { retry_in: Some(until.since(now)) }), None);
             }
@@ -420,6 +435,17 @@ impl CircuitBreaker {
             }
             Phase::Open { .. } => return Report::Late,
         }
+        self.changed_from(before).map_or(Report::Counted, Report::Changed)
+    }
+
+    /// Opens for `wait`, if it is still as it was when the call was permitted: so the service asked.
+    pub fn open_for(&mut self, now: Timestamp, permit: Permit, wait: Duration) -> Report {
+        if permit.generation != self.generation || self.mode != Mode::Automatic {
+            return Report::Late;
+        }
+        let before = self.state();
+        self.opened += 1;
+        self.enter(now, Phase::Open { until: now.plus(wait), wait });
         self.changed_from(before).map_or(Report::Counted, Report::Changed)
     }
 
@@ -481,7 +507,7 @@ impl CircuitBreaker {
     pub fn follow(&mut self, state: BreakerState, at: Timestamp, until: Timestamp) -> bool {
         let phase = match state {
             BreakerState::Closed => Phase::default(),
-            BreakerState::Open => Phase::Open { until },
+            BreakerState::Open => Phase::Open { until, wait: until.since(at) },
             BreakerState::HalfOpen => Phase::HalfOpen { leases: BTreeMap::new(), succeeded: 0 },
             _ => return false,
         };
@@ -503,7 +529,8 @@ impl CircuitBreaker {
 
     fn open(&mut self, settings: &BreakerSettings, now: Timestamp) {
         self.opened += 1;
-        self.enter(now, Phase::Open { until: now.plus(settings.wait_of(self.opened)) });
+        let wait = settings.wait_of(self.opened);
+        self.enter(now, Phase::Open { until: now.plus(wait), wait });
     }
 
     fn close_if_proven(&mut self, settings: &BreakerSettings, now: Timestamp) {

@@ -9,16 +9,18 @@ mod pace;
 mod rate_limiter;
 mod retry;
 mod retry_budget;
+mod rooms;
 mod slowness;
 mod state;
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use retry_budget::RetryBudget;
+use rooms::{Room, Rooms};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{self, metrics, observe};
@@ -43,6 +45,8 @@ pub struct ResilienceOptions {
     pub rates: Rates,
     /// Requests in flight, of this process.
     pub concurrency: usize,
+    /// Of all processes together.
+    pub account_concurrency: Option<u32>,
     pub breaker: BreakerSettings,
 }
 
@@ -70,7 +74,8 @@ pub struct OperationHealth {
 pub struct Permit {
     breaker: BreakerPermit,
     requests: metrics::Requests,
-    _room: OwnedSemaphorePermit,
+    _places: [Option<OwnedSemaphorePermit>; 2],
+    _room: Option<Room>,
 }
 
 impl Permit {
@@ -96,6 +101,9 @@ pub struct Resilience {
     /// One for each operation: bytes that cannot go up must not stop deletes.
     breakers: [Arc<Breaker>; Operation::ALL.len()],
     in_flight: Arc<Semaphore>,
+    /// What bulk work may have of it.
+    bulk_in_flight: Arc<Semaphore>,
+    rooms: Rooms,
     concurrency: usize,
 }
 
@@ -116,6 +124,8 @@ impl Resilience {
             limiter: RateLimiter::new(format!("pace/{platform}/{account}"), options.rates, shared.clone()),
             budget: RetryBudget::new(format!("budget/{platform}/{account}"), options.retry.budget, shared.clone()),
             in_flight: Arc::new(Semaphore::new(concurrency)),
+            bulk_in_flight: Arc::new(Semaphore::new((concurrency * 4 / 5).max(1))),
+            rooms: Rooms::new(format!("rooms/{platform}/{account}"), options.account_concurrency, shared.clone()),
             concurrency,
         }
     }
@@ -167,17 +177,26 @@ impl Resilience {
         let _waiting = self.account.waiting();
         let breaker = &self.breakers[ask.operation as usize];
         breaker.check().await?;
-        let in_flight = self.in_flight.clone();
-        let room = match timeout_at(deadline, in_flight.acquire_owned()).await {
-            Ok(Ok(room)) => room,
+        let places = match timeout_at(deadline, self.places(ask.lane)).await {
+            Ok(Ok(places)) => places,
             _ => return Err(self.still_queued()),
         };
+        let room = self.rooms.enter(deadline).await.map_err(|_| self.still_queued())?;
         self.pace(ask, deadline).await?;
         let requests = self.account.requests(ask.operation.as_str());
-        let permit = Permit { breaker: breaker.permit().await?, requests, _room: room };
+        let permit = Permit { breaker: breaker.permit().await?, requests, _places: places, _room: room };
         self.budget.count();
         metrics().retry_budget.get_or_create(&self.account).set(i64::from(self.budget.health().tokens));
         Ok(permit)
+    }
+
+    /// This process' own places, first come first served; bulk work queues among itself, and never takes all.
+    async fn places(&self, lane: Lane) -> Result<[Option<OwnedSemaphorePermit>; 2], AcquireError> {
+        let of_bulk = match lane {
+            Lane::Bulk => Some(self.bulk_in_flight.clone().acquire_owned().await?),
+            Lane::Interactive => None,
+        };
+        Ok([of_bulk, Some(self.in_flight.clone().acquire_owned().await?)])
     }
 
     /// What breakers, limits and the retry budget are doing. Asks no platform.
@@ -201,13 +220,19 @@ impl Resilience {
     }
 
     /// Sets what an operator wants of one operation's breaker, or of all.
-    pub async fn set_mode(&self, operation: Option<Operation>, mode: Mode) {
-        join_all(self.breakers_of(operation).map(|breaker| breaker.set_mode(mode))).await;
+    ///
+    /// # Errors
+    /// `Registry` when it could not be shared.
+    pub async fn set_mode(&self, operation: Option<Operation>, mode: Mode) -> Result<()> {
+        try_join_all(self.breakers_of(operation).map(|breaker| breaker.set_mode(mode))).await.map(drop)
     }
 
     /// Closes one operation's breaker, or all, and forgets what they counted.
-    pub async fn reset(&self, operation: Option<Operation>) {
-        join_all(self.breakers_of(operation).map(|breaker| breaker.reset())).await;
+    ///
+    /// # Errors
+    /// `Registry` when it could not be shared.
+    pub async fn reset(&self, operation: Option<Operation>) -> Result<()> {
+        try_join_all(self.breakers_of(operation).map(|breaker| breaker.reset())).await.map(drop)
     }
 
     fn breakers_of(&self, operation: Option<Operation>) -> impl Iterator<Item = &Arc<Breaker>> {

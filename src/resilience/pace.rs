@@ -96,6 +96,27 @@ pub(super) fn micros(span: Duration) -> u64 {
 impl Rates {
     pub(super) const NONE: Rates = Rates { requests: None, uploads: None, upload_bytes: None };
 
+    /// Whether a turn for this counts against anything.
+    fn limit(&self, ask: Ask) -> bool {
+        self.requests.is_some()
+            || self.uploads.is_some() && ask.operation == Operation::Upload
+            || self.cost(ask.bytes).is_some()
+    }
+
+    /// How long so many bytes take.
+    fn cost(&self, bytes: u64) -> Option<Duration> {
+        let per_second = self.upload_bytes.filter(|_| bytes > 0)?;
+        let micros = u128::from(bytes) * 1_000_000 / u128::from(per_second.max(1));
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
+    }
+
+    /// When the bytes of these turns are paid for, if those before them are at `before`.
+    fn paid_at(&self, before: Timestamp, turns: &[Reserved]) -> Timestamp {
+        turns.iter().fold(before, |paid, Reserved(at, _, _, bytes)| {
+            self.cost(*bytes).map_or(paid, |cost| paid.max(*at).plus(cost))
+        })
+    }
+
     /// The longest span that any log goes back.
     pub(super) fn span(&self) -> Duration {
         [self.requests, self.uploads].into_iter().flatten().map(Rate::span).max().unwrap_or_default()
@@ -152,6 +173,7 @@ pub struct Grant {
     /// How long ago its turn was.
     pub age: Duration,
     pub id: u64,
+    pub bytes: u64,
     pub(super) turn: Turn,
 }
 
@@ -160,8 +182,10 @@ pub struct Grant {
 pub enum PaceStep {
     /// Changes nothing.
     Look,
-    /// Asks for a turn within `patience`.
+    /// Asks for a turn within `patience`, in place of the one it has by this id.
     Reserve { ask: Ask, patience: Duration, id: u64 },
+    /// Gives a turn back that was not taken.
+    Release { ask: Ask, id: u64 },
     /// Holds everyone up for so long.
     Pause(Duration),
     /// The platform said that it is too much: there will be less for a while.
@@ -177,6 +201,8 @@ pub struct PaceAnswer {
     /// reserved then.
     pub wait: Result<Duration, Duration>,
     pub health: PaceHealth,
+    /// The log that a turn was reserved in: another one knows nothing of it.
+    pub epoch: i64,
 }
 
 /// How an account's limits are used.
@@ -199,14 +225,18 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
     /// By time.
-    turns: Vec<(Timestamp, Turn)>,
-    /// When the bytes that have gone are paid for.
+    turns: Vec<Reserved>,
+    /// When the bytes of turns that are forgotten are paid for.
     bytes_paid_at: Timestamp,
     paused_until: Timestamp,
     share: Share,
     /// The latest moment anyone came.
     seen_at: Timestamp,
 }
+
+/// One turn: when, what for, whose, and how many bytes it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Reserved(Timestamp, Turn, u64, u64);
 
 /// What a turn was for: which limits it counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,7 +296,7 @@ impl Share {
 
 /// One limit, and the turns it is about.
 struct Limit<'p> {
-    turns: Vec<&'p (Timestamp, Turn)>,
+    turns: Vec<&'p Reserved>,
     count: usize,
     window: Duration,
 }
@@ -304,7 +334,14 @@ impl Pace {
         self.forget(rates, now);
         let wait = match step {
             PaceStep::Look => Ok(Duration::ZERO),
-            PaceStep::Reserve { ask, patience, .. } => self.reserve(rates, now, *ask, *patience),
+            PaceStep::Reserve { ask, patience, id } => {
+                self.release(*id);
+                self.reserve(rates, now, *ask, *patience, *id)
+            }
+            PaceStep::Release { id, .. } => {
+                self.release(*id);
+                Ok(Duration::ZERO)
+            }
             PaceStep::Pause(wait) => {
                 self.paused_until = self.paused_until.max(now.plus(*wait));
                 Ok(Duration::ZERO)
@@ -314,33 +351,40 @@ impl Pace {
                 Ok(Duration::ZERO)
             }
             PaceStep::Recall(grants) => {
-                grants.iter().for_each(|grant| self.note(now.minus(grant.age), grant.turn));
+                grants
+                    .iter()
+                    .for_each(|grant| self.note(Reserved(now.minus(grant.age), grant.turn, grant.id, grant.bytes)));
                 Ok(Duration::ZERO)
             }
         };
-        PaceAnswer { wait, health: self.health(now) }
+        PaceAnswer { wait, health: self.health(now), epoch: 0 }
     }
 
-    fn reserve(&mut self, rates: &Rates, now: Timestamp, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
-        let kind = Turn::of(ask);
+    fn reserve(
+        &mut self,
+        rates: &Rates,
+        now: Timestamp,
+        ask: Ask,
+        patience: Duration,
+        id: u64,
+    ) -> Result<Duration, Duration> {
         let turn = self.first_free(rates, now, ask);
         let wait = turn.since(now);
         if wait > patience {
             return Err(wait);
         }
-        if rates.requests.is_some() || rates.uploads.is_some() && kind.is_upload() {
-            self.note(turn, kind);
-        }
-        if let Some(per_second) = rates.upload_bytes {
-            let cost = u128::from(ask.bytes) * 1_000_000 / u128::from(per_second.max(1));
-            let cost = Duration::from_micros(u64::try_from(cost).unwrap_or(u64::MAX));
-            self.bytes_paid_at = self.bytes_paid_at.max(turn).plus(cost);
+        if rates.limit(ask) {
+            self.note(Reserved(turn, Turn::of(ask), id, ask.bytes));
         }
         Ok(wait)
     }
 
+    fn release(&mut self, id: u64) {
+        self.turns.retain(|Reserved(_, _, other, _)| *other != id);
+    }
+
     fn first_free(&self, rates: &Rates, now: Timestamp, ask: Ask) -> Timestamp {
-        let paid_at = rates.upload_bytes.filter(|_| ask.bytes > 0).map_or(now, |_| self.bytes_paid_at);
+        let paid_at = rates.cost(ask.bytes).map_or(now, |_| rates.paid_at(self.bytes_paid_at, &self.turns));
         let mut limits = self.limits(rates, now, ask);
         let wanted = now.max(self.paused_until).max(paid_at);
         let free = free_of_all(&limits, wanted);
@@ -357,14 +401,14 @@ impl Pace {
     fn limits(&self, rates: &Rates, now: Timestamp, ask: Ask) -> Vec<Limit<'_>> {
         let (share, kind) = (self.share.now(now), Turn::of(ask));
         let limit = |rate: Rate, percent: u32, counts: fn(Turn, Turn) -> bool| Limit {
-            turns: self.turns.iter().filter(|(_, turn)| counts(*turn, kind)).collect(),
+            turns: self.turns.iter().filter(|Reserved(_, turn, ..)| counts(*turn, kind)).collect(),
             count: (rate.count() * share / WHOLE * percent / 100).max(1) as usize,
             window: rate.span(),
         };
         let mut limits = Vec::with_capacity(3);
         if let Some(rate) = rates.requests {
             limits.push(limit(rate, 100, |_, _| true));
-            if kind.is_bulk() || self.turns.iter().any(|(_, turn)| turn.is_bulk()) {
+            if kind.is_bulk() || self.turns.iter().any(|Reserved(_, turn, ..)| turn.is_bulk()) {
                 limits.push(limit(rate, LANE_PERCENT, |turn, kind| turn.is_bulk() == kind.is_bulk()));
             }
         }
@@ -374,14 +418,15 @@ impl Pace {
         limits
     }
 
-    fn note(&mut self, at: Timestamp, turn: Turn) {
-        let after = self.turns.partition_point(|(other, _)| *other <= at);
-        self.turns.insert(after, (at, turn));
+    fn note(&mut self, reserved: Reserved) {
+        let after = self.turns.partition_point(|other| other.0 <= reserved.0);
+        self.turns.insert(after, reserved);
     }
 
     fn forget(&mut self, rates: &Rates, now: Timestamp) {
-        let past = now.minus(rates.span());
-        self.turns.retain(|(at, _)| *at > past);
+        let past = self.turns.partition_point(|turn| turn.0 <= now.minus(rates.span()));
+        self.bytes_paid_at = rates.paid_at(self.bytes_paid_at, &self.turns[..past]);
+        self.turns.drain(..past);
     }
 
     fn health(&self, now: Timestamp) -> PaceHealth {
@@ -397,7 +442,7 @@ impl Pace {
         let back = self.seen_at.since(now);
         if back > CLOCK_STEP {
             let known = [&mut self.bytes_paid_at, &mut self.paused_until, &mut self.share.cut_at];
-            let moments = self.turns.iter_mut().map(|(at, _)| at).chain(known);
+            let moments = self.turns.iter_mut().map(|Reserved(at, ..)| at).chain(known);
             moments.for_each(|moment| *moment = moment.minus(back));
             self.seen_at = now;
         }
@@ -433,7 +478,7 @@ mod tests {
         now: Timestamp,
         patience: Duration,
     ) -> Result<Duration, Duration> {
-        pace.step(rates, now, &PaceStep::Reserve { ask: ask.into(), patience, id: 0 }).wait
+        pace.step(rates, now, &PaceStep::Reserve { ask: ask.into(), patience, id: rand::random() }).wait
     }
 
     #[test]
@@ -508,6 +553,22 @@ mod tests {
         assert_eq!(reserve(&mut pace, &rates, upload(5_000), START, FAR), Ok(Duration::ZERO));
         assert_eq!(reserve(&mut pace, &rates, upload(1), after(1_000), FAR), Ok(millis(4_000)));
         assert_eq!(reserve(&mut pace, &rates, Operation::List, after(1_000), FAR), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn whoever_asks_again_or_gives_back_has_and_pays_one_turn() {
+        let mut pace = Pace::default();
+        let rates = Rates { upload_bytes: Some(1_000), ..requests(Rate::per_minute(2)) };
+        let ask = Ask { bytes: 5_000, ..Operation::Upload.into() };
+        let reserve =
+            |pace: &mut Pace, id| pace.step(&rates, START, &PaceStep::Reserve { ask, patience: FAR, id }).wait;
+        assert_eq!(reserve(&mut pace, 1), Ok(Duration::ZERO));
+        assert_eq!(reserve(&mut pace, 1), Ok(Duration::ZERO));
+        assert_eq!(reserve(&mut pace, 2), Ok(millis(5_000)));
+        assert_eq!(reserve(&mut pace, 3), Ok(millis(60_500)));
+        assert_eq!(pace.step(&rates, START, &PaceStep::Release { ask, id: 3 }).health.used, 2);
+        assert_eq!(pace.step(&rates, START, &PaceStep::Release { ask, id: 2 }).health.used, 1);
+        assert_eq!(reserve(&mut pace, 4), Ok(millis(5_000)), "as if 2 and 3 had never asked");
     }
 
     #[test]

@@ -19,6 +19,9 @@ const FRESH: Duration = Duration::from_millis(100);
 /// How often a process that is alone looks whether the others are there again.
 const LOOKS_EVERY: Duration = Duration::from_millis(250);
 
+/// Where nobody is let run in time, going late beats not going.
+const MOST_TRIES: u32 = 5;
+
 /// How long it keeps to its part once they are: until all of them have told what they took meanwhile.
 const UNTIL_ALL_ARE_BACK: Duration = Duration::from_millis(2_500);
 
@@ -37,6 +40,7 @@ struct Own {
     /// Its turns of the latest window.
     granted: VecDeque<Taken>,
     health: PaceHealth,
+    epoch: i64,
     seen_at: Option<Instant>,
     paused_until: Instant,
     alone: Option<Alone>,
@@ -63,6 +67,7 @@ impl RateLimiter {
             window: rates.window(),
             granted: VecDeque::new(),
             health: PaceHealth::default(),
+            epoch: 0,
             seen_at: None,
             paused_until: Instant::now(),
             alone: None,
@@ -70,40 +75,60 @@ impl RateLimiter {
         Arc::new(RateLimiter { key, rates, shared, own: Mutex::new(own) })
     }
 
-    /// Waits for a turn; gives how long.
+    /// Waits for a turn; gives how long. One that is cancelled gives its turn back.
     ///
     /// # Errors
     /// How long until a turn could come, at once, when that is longer than `patience`.
     pub async fn turn(self: &Arc<Self>, ask: Ask, patience: Duration) -> Result<Duration, Duration> {
-        // One name for all its turns: whoever asks again gives up what it had.
-        let (begun, id) = (Instant::now(), rand::random());
+        let (begun, mut turn) = (Instant::now(), Reservation::new(self, ask));
         loop {
-            let wait = self.reserve(ask, id, patience.saturating_sub(begun.elapsed())).await?;
-            let turn = Instant::now() + wait;
-            if self.reaches(turn).await {
-                self.own().take(Grant { age: Duration::ZERO, id, turn: Turn::of(ask) });
+            let (asked, left) = (Instant::now(), patience.saturating_sub(begun.elapsed()));
+            let wait = match turn.reserve(left).await {
+                Ok(wait) => wait,
+                // Alone it knows only what it may take for certain; the others may be back at any moment.
+                Err(_) if self.own().alone.is_some() && left > LOOKS_EVERY => {
+                    sleep(LOOKS_EVERY).await;
+                    continue;
+                }
+                Err(wait) => return Err(wait),
+            };
+            // Who comes late to one window may be one too many in the next.
+            if self.reaches(Instant::now() + wait).await && turn.is_in_time(asked, wait) {
+                turn.take();
                 self.recall().await;
                 return Ok(if wait.is_zero() { Duration::ZERO } else { begun.elapsed() });
             }
         }
     }
 
-    /// Whether the turn came and can be taken; else another one is to be asked for.
+    /// Whether the turn came and can be taken; else another one is to be asked for: everyone was paused meanwhile, or
+    /// turns are no longer kept where it was given.
     async fn reaches(self: &Arc<Self>, turn: Instant) -> bool {
-        while self.own().alone.is_some() && Instant::now() + LOOKS_EVERY < turn {
-            sleep(LOOKS_EVERY).await;
-            if self.recall().await {
-                return false; // it was this process' alone: the others know better
+        let kept = self.own().kept();
+        while Instant::now() < turn {
+            sleep_until(turn.min(Instant::now() + LOOKS_EVERY)).await;
+            self.look_around().await;
+            let own = self.own();
+            if own.kept() != kept || own.paused_until > turn.max(Instant::now()) {
+                return false;
             }
         }
-        sleep_until(turn).await;
-        // Who comes late to one window may be one too many in the next.
-        turn.elapsed() <= self.lateness()
+        true
+    }
+
+    /// Learns of pauses that another process was asked for, and whether the others are there again.
+    async fn look_around(self: &Arc<Self>) {
+        match self.shared.paused_for(&self.key) {
+            Some(pause) => self.own().hold_until(Instant::now() + pause),
+            None if !self.own().is_fresh() => drop(self.step(PaceStep::Look).await),
+            None => {}
+        }
+        self.recall().await;
     }
 
     /// A turn now, or how long one would take, where nobody needs to be waited for.
     pub fn turn_at_hand(self: &Arc<Self>, ask: Ask) -> Option<Result<(), Duration>> {
-        let reserved = self.shared.at_once(self.reserve(ask, 0, Duration::ZERO));
+        let reserved = self.shared.at_once(self.reserve(ask, rand::random(), Duration::ZERO));
         reserved.map(|reserved| reserved.map(drop))
     }
 
@@ -137,7 +162,7 @@ impl RateLimiter {
     }
 
     async fn unless_paused(self: &Arc<Self>, patience: Duration) -> Result<Duration, Duration> {
-        let is_fresh = self.own().seen_at.is_some_and(|at| at.elapsed() < FRESH);
+        let is_fresh = self.own().is_fresh();
         if !is_fresh {
             self.step(PaceStep::Look).await;
         }
@@ -150,7 +175,7 @@ impl RateLimiter {
         if self.recall().await {
             match self.shared.pace(&self.key, &self.rates, &step).await {
                 Ok(answer) => {
-                    self.own().see(answer.health);
+                    self.own().see(&answer);
                     return answer;
                 }
                 Err(error) => tracing::debug!(%error, "a rate limit could not be shared"),
@@ -188,6 +213,53 @@ impl RateLimiter {
     }
 }
 
+/// One caller's turn, from when it asks until it goes; by one name, so that whoever asks again gives up what it had.
+struct Reservation<'l> {
+    limiter: &'l Arc<RateLimiter>,
+    ask: Ask,
+    id: u64,
+    /// Whether there may be a turn by this name.
+    is_held: bool,
+    tries: u32,
+}
+
+impl<'l> Reservation<'l> {
+    fn new(limiter: &'l Arc<RateLimiter>, ask: Ask) -> Self {
+        Reservation { limiter, ask, id: rand::random(), is_held: false, tries: 0 }
+    }
+
+    async fn reserve(&mut self, patience: Duration) -> Result<Duration, Duration> {
+        // Also while it is asked for: the answer may be lost.
+        self.is_held = self.limiter.rates != Rates::NONE;
+        let wait = self.limiter.reserve(self.ask, self.id, patience).await;
+        self.is_held &= wait.is_ok();
+        wait
+    }
+
+    /// Whether it can still go. Its turn lies between `asked` and the answer, plus `wait`.
+    fn is_in_time(&mut self, asked: Instant, wait: Duration) -> bool {
+        self.tries += 1;
+        asked.elapsed().saturating_sub(wait) <= self.limiter.lateness() || self.tries >= MOST_TRIES
+    }
+
+    fn take(&mut self) {
+        self.is_held = false;
+        let (id, bytes, turn) = (self.id, self.ask.bytes, Turn::of(self.ask));
+        self.limiter.own().take(Grant { age: Duration::ZERO, id, bytes, turn });
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.is_held {
+            let (limiter, step) = (self.limiter.clone(), PaceStep::Release { ask: self.ask, id: self.id });
+            self.limiter.shared.soon(async move {
+                limiter.step(step).await;
+            });
+        }
+    }
+}
+
 async fn look_for_others(limiter: Weak<RateLimiter>) {
     loop {
         sleep(LOOKS_EVERY).await;
@@ -219,10 +291,20 @@ impl Own {
         self.alone.is_none()
     }
 
-    fn see(&mut self, health: PaceHealth) {
-        self.health = health;
+    fn see(&mut self, answer: &PaceAnswer) {
+        self.health = answer.health;
+        self.epoch = answer.epoch;
         self.seen_at = Some(Instant::now());
-        self.hold_until(Instant::now() + health.paused_for);
+        self.hold_until(Instant::now() + answer.health.paused_for);
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.seen_at.is_some_and(|at| at.elapsed() < FRESH)
+    }
+
+    /// Where turns are kept now.
+    fn kept(&self) -> (i64, bool) {
+        (self.epoch, self.alone.is_some())
     }
 
     fn hold_until(&mut self, until: Instant) {
@@ -247,7 +329,7 @@ impl Own {
         }
         let answer = match &mut self.alone {
             Some(alone) => alone.pace.step(&part, now, step),
-            None => PaceAnswer { wait: Ok(Duration::ZERO), health: self.health },
+            None => PaceAnswer { wait: Ok(Duration::ZERO), health: self.health, epoch: self.epoch },
         };
         (answer, is_news)
     }

@@ -84,12 +84,20 @@ struct Own {
     tokens: u32,
     untold: Counts,
     told_at: Instant,
+    /// Of all, as it was told last.
+    spending: Spending,
     seen: Counts,
 }
 
 impl RetryBudget {
     pub(super) fn new(key: String, percent: u32, shared: SharedState) -> Self {
-        let own = Own { tokens: FULL, untold: Counts::default(), told_at: Instant::now(), seen: Counts::default() };
+        let own = Own {
+            tokens: FULL,
+            untold: Counts::default(),
+            told_at: Instant::now(),
+            spending: Spending::default(),
+            seen: Counts::default(),
+        };
         RetryBudget { key, percent, shared, own: Arc::new(Mutex::new(own)) }
     }
 
@@ -139,9 +147,12 @@ impl RetryBudget {
         let (own, shared, key) = (self.own.clone(), self.shared.clone(), self.key.clone());
         self.shared.later(async move {
             let told = shared.update(&key, move |spending: &mut Spending, now| spending.add(now, untold)).await;
-            if let Ok(((), spending)) = told {
-                own.lock().unwrap_or_else(PoisonError::into_inner).seen = spending.total();
+            let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+            match told {
+                Ok(((), spending)) => own.spending = spending,
+                Err(_) => own.spending.add(shared.now(), untold),
             }
+            own.seen = own.spending.total();
         });
     }
 

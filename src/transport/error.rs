@@ -1,6 +1,7 @@
 //! What went wrong on the way, and how far the request had come.
 
 use std::fmt;
+use std::time::Duration;
 
 /// How far a request got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,9 @@ pub enum TransportErrorKind {
     Connect,
     /// The connection ended early.
     Broken,
-    /// A phase took too long; `true`: the caller's deadline.
-    TimedOut { deadline: bool },
+    /// A phase took too long; `deadline`: it was the caller's. `waited` is how long nothing had come since the last byte
+    /// was sent.
+    TimedOut { deadline: bool, waited: Duration },
     /// Our own reader of the body failed.
     Local,
     /// The request could not be built.
@@ -54,8 +56,8 @@ impl TransportError {
         TransportError { phase, kind: TransportErrorKind::Broken, source: Some(error.without_url().into()) }
     }
 
-    pub(super) fn timed_out(phase: Phase, deadline: bool) -> Self {
-        TransportError { phase, kind: TransportErrorKind::TimedOut { deadline }, source: None }
+    pub(super) fn timed_out(phase: Phase, deadline: bool, waited: Duration) -> Self {
+        TransportError { phase, kind: TransportErrorKind::TimedOut { deadline, waited }, source: None }
     }
 
     pub(super) fn local(error: std::io::Error) -> Self {
@@ -85,8 +87,8 @@ impl fmt::Display for TransportError {
         match &self.kind {
             TransportErrorKind::Connect => write!(f, "no connection could be made ({})", self.reason()),
             TransportErrorKind::Broken => write!(f, "the connection broke {how_far} ({})", self.reason()),
-            TransportErrorKind::TimedOut { deadline: true } => write!(f, "the deadline came {how_far}"),
-            TransportErrorKind::TimedOut { deadline: false } => write!(f, "nothing moved for too long {how_far}"),
+            TransportErrorKind::TimedOut { deadline: true, .. } => write!(f, "the deadline came {how_far}"),
+            TransportErrorKind::TimedOut { deadline: false, .. } => write!(f, "nothing moved for too long {how_far}"),
             TransportErrorKind::Local => write!(f, "the file could not be read to its end ({})", self.reason()),
             TransportErrorKind::Unsendable(why) => f.write_str(why),
         }

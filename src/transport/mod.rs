@@ -251,10 +251,10 @@ impl Sent {
             if now != seen {
                 (seen, since) = (now, Instant::now());
             } else if Instant::now() >= give_up.min(deadline) {
-                return TransportError::timed_out(self.phase(), Instant::now() >= deadline);
+                return TransportError::timed_out(self.phase(), Instant::now() >= deadline, self.waited());
             }
             if Instant::now() >= deadline {
-                return TransportError::timed_out(self.phase(), true);
+                return TransportError::timed_out(self.phase(), true, self.waited());
             }
         }
     }

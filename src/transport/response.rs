@@ -53,7 +53,7 @@ impl Response {
         match timeout_at(give_up, self.inner.chunk()).await {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => Err(TransportError::broken(Phase::BodyLost, error)),
-            Err(_) => Err(TransportError::timed_out(Phase::BodyLost, give_up == self.deadline)),
+            Err(_) => Err(TransportError::timed_out(Phase::BodyLost, give_up == self.deadline, Duration::ZERO)),
         }
     }
 

@@ -345,3 +345,26 @@ fn its_state_survives_being_written_down() {
     let written = serde_json::to_string(&breaker).unwrap();
     assert_eq!(serde_json::from_str::<CircuitBreaker>(&written).unwrap(), breaker);
 }
+
+#[test]
+fn what_another_kind_of_window_counted_counts_no_more() {
+    let by_time = BreakerSettings { window: Window::Time(Duration::from_secs(3_600)), ..as_the_existing_tool() };
+    let mut breaker = CircuitBreaker::default();
+    let permit = breaker.acquire(&by_time, START, 0).0.unwrap();
+    breaker.report_successes(&by_time, START, permit, 10_000);
+    let settings = as_the_existing_tool();
+    for _ in 0..5 {
+        breaker.report(&settings, START, permit, Outcome::Failure);
+    }
+    assert_eq!(breaker.state(), BreakerState::Open);
+}
+
+#[test]
+fn a_service_that_asks_for_peace_has_it_for_so_long() {
+    let (settings, mut breaker) = (as_the_existing_tool(), CircuitBreaker::default());
+    let permit = breaker.acquire(&settings, START, 0).0.unwrap();
+    breaker.open_for(START, permit, Duration::from_secs(600));
+    assert_eq!(breaker.open_for(after(1.0), permit, Duration::from_secs(9)), Report::Late, "asked before it opened");
+    assert_eq!(breaker.acquire(&settings, after(1.0), 1).0.unwrap_err().retry_in, Some(Duration::from_secs(599)));
+    assert!(breaker.acquire(&settings, after(600.0), 2).0.unwrap().is_probe());
+}

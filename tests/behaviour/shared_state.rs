@@ -1,13 +1,15 @@
 //! One suite for every place that state may be kept in; and what becomes of calls when Redis is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use exai_files::clock::{Clock as _, SystemClock, Timestamp};
-use exai_files::model::{Operation, Origin, PlatformId, Secret};
+use exai_files::error::ErrorKind;
+use exai_files::model::{AccountId, Operation, Origin, PlatformId, Secret};
 use exai_files::resilience::{
-    Breaker, BreakerSettings, BreakerState, Memory, Mode, Outcome, PaceStep, Rate, Rates, Redis, RedisOptions,
-    SharedState, Sqlite, StateBackend, Step, Window,
+    Ask, Breaker, BreakerSettings, BreakerState, Memory, Mode, Outcome, PaceStep, Rate, RateLimiter, Rates, Redis,
+    RedisOptions, Resilience, ResilienceOptions, RetryPolicy, SharedState, Sqlite, StateBackend, Step, Window,
 };
 use exai_files::store::Store;
 use serde_json::{Value, json};
@@ -51,6 +53,12 @@ async fn conforms(pair: Pair) {
     pieces_are_kept(one, other).await;
     no_change_is_lost(&pair).await;
     a_window_holds_no_more_than_its_limit(&pair).await;
+    let shared = pair.clone().map(SharedState::from);
+    tokio::join!(
+        cancelled_waiters_give_their_turns_back(&shared),
+        a_pause_holds_up_those_who_have_their_turn(&shared),
+        rooms_are_those_of_all_processes(&shared),
+    );
     let rates = Rates { requests: Some(Rate::per_minute(10)), ..Rates::default() };
     one.pace("pauses", &rates, &PaceStep::Pause(Duration::from_secs(9))).await.unwrap();
     one.pace("pauses", &rates, &PaceStep::Throttled).await.unwrap();
@@ -105,6 +113,74 @@ async fn a_window_holds_no_more_than_its_limit(pair: &Pair) {
         assert!(window[20].since(window[0]) >= Duration::from_secs(1), "{window:?}");
     }
     assert!(turns[59].since(turns[0]) < Duration::from_millis(3_400), "and no less than it could");
+}
+
+async fn cancelled_waiters_give_their_turns_back(shared: &[SharedState; 2]) {
+    let rates = Rates { requests: Some(Rate::per_minute(2)), ..Rates::default() };
+    let [one, other] = shared.clone().map(|shared| RateLimiter::new("cancelled".to_owned(), rates, shared));
+    let (ask, hour) = (Ask::from(Operation::List), Duration::from_secs(3_600));
+    for limiter in [&one, &other] {
+        assert_eq!(limiter.turn(ask, hour).await, Ok(Duration::ZERO));
+    }
+    let mut waiting = JoinSet::new();
+    for number in 0..20 {
+        let limiter = [&one, &other][number % 2].clone();
+        waiting.spawn(async move { limiter.turn(ask, hour).await });
+    }
+    let becomes = async |used| {
+        let becoming = async {
+            while one.health().await.used != used {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), becoming).await.unwrap_or_else(|_| panic!("never {used}"));
+    };
+    becomes(22).await;
+    waiting.shutdown().await;
+    becomes(2).await;
+    let next = other.turn(ask, Duration::from_secs(1)).await.unwrap_err();
+    assert!(next < Duration::from_secs(61), "the next turn is the first, not the twentieth: {next:?}");
+}
+
+async fn a_pause_holds_up_those_who_have_their_turn(shared: &[SharedState; 2]) {
+    let requests = Some(Rate { requests: 1, window: Duration::from_secs(2) });
+    let rates = Rates { requests, ..Rates::default() };
+    let [one, other] = shared.clone().map(|shared| RateLimiter::new("paused".to_owned(), rates, shared));
+    let (ask, hour, begun) = (Ask::from(Operation::List), Duration::from_secs(3_600), Instant::now());
+    one.turn(ask, hour).await.unwrap();
+    let waiting = tokio::spawn(async move { one.turn(ask, hour).await.map(|_| Instant::now()) });
+    other.throttled(Some(Duration::from_secs(3))).await;
+    let went = waiting.await.unwrap().unwrap().duration_since(begun);
+    assert!(went >= Duration::from_millis(2_990), "it went after {went:?}, while everyone was paused");
+}
+
+async fn rooms_are_those_of_all_processes(shared: &[SharedState; 2]) {
+    let options = ResilienceOptions {
+        retry: RetryPolicy::default(),
+        rates: Rates::default(),
+        concurrency: 8,
+        account_concurrency: Some(2),
+        breaker: BreakerSettings::DEFAULT,
+    };
+    let (platform, account) = (PlatformId::new("moonshot").unwrap(), AccountId::new("default"));
+    let processes = shared.clone().map(|shared| Arc::new(Resilience::new(&platform, &account, &options, &shared)));
+    let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut calls = JoinSet::new();
+    for number in 0..12 {
+        let (process, inside, most) = (processes[number % 2].clone(), inside.clone(), most.clone());
+        calls.spawn(async move {
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+            let permit = process.admit(Operation::List, deadline).await.unwrap();
+            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            inside.fetch_sub(1, Ordering::SeqCst);
+            drop(permit);
+        });
+    }
+    while let Some(done) = calls.join_next().await {
+        done.unwrap();
+    }
+    assert!(most.load(Ordering::SeqCst) <= 2, "{} at once", most.load(Ordering::SeqCst));
 }
 
 #[tokio::test]
@@ -250,6 +326,8 @@ async fn what_an_operator_set_is_seen_by_others_on_redis_and_survives_its_loss()
     assert!(is_open().await);
     server.kill();
     assert!(is_open().await, "what was known last still holds");
+    let unheard = one.reset_breaker(&moonshot, None).await.unwrap_err();
+    assert_eq!(unheard.kind(), ErrorKind::Registry, "what an operator does is done for all or not at all");
     server.restart();
     let newcomer = world.manager_on(SharedState::new(server.backend()));
     let told = timeout(Duration::from_secs(20), async {
@@ -277,7 +355,7 @@ const SETTINGS: BreakerSettings = BreakerSettings {
 
 fn beside_tool(server: &RedisServer) -> Redis {
     let options = RedisOptions {
-        url: Secret::new(&server.url()),
+        url: Secret::new(server.url()),
         namespace: "test".to_owned(),
         ca_bundle: None,
         timeout: Duration::from_secs(1),
@@ -328,7 +406,7 @@ async fn the_existing_tools_breaker_and_ours_follow_each_other() {
     let other = breaker("other");
     becomes(&other, BreakerState::Open).await;
     assert!(other.permit().await.is_err());
-    other.reset().await;
+    other.reset().await.unwrap();
     assert_eq!(tool_says(&server, "circuit_breaker:other")["state"], "CLOSED");
 }
 

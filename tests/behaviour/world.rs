@@ -33,6 +33,7 @@ const OPTIONS: ResilienceOptions = ResilienceOptions {
     retry: RetryPolicy { max_attempts: 5, base: Duration::from_millis(5), cap: Duration::from_secs(16), budget: 100 },
     rates: Rates { requests: None, uploads: None, upload_bytes: None },
     concurrency: 32,
+    account_concurrency: None,
     breaker: NEVER_OPEN,
 };
 

@@ -65,6 +65,11 @@ pub trait StateBackend: Debug + Send + Sync + 'static {
     /// Leaves the existing tool a note for a while, where its keys are written too.
     async fn leave_tool_note(&self, _key: &str, _note: &str, _life: Duration) {}
 
+    /// For how long an account is paused, where that is known without asking.
+    fn paused_for(&self, _key: &str) -> Option<Duration> {
+        None
+    }
+
     /// Takes one step of an account's pace.
     ///
     /// # Errors
@@ -83,6 +88,12 @@ impl<S: Clone + Default + PartialEq + Serialize + DeserializeOwned + Send + 'sta
 /// The state that some breakers, limits and budgets have in common.
 #[derive(Clone, Debug)]
 pub struct SharedState(Arc<dyn StateBackend>);
+
+impl From<Arc<dyn StateBackend>> for SharedState {
+    fn from(backend: Arc<dyn StateBackend>) -> Self {
+        SharedState(backend)
+    }
+}
 
 impl SharedState {
     pub fn new(backend: impl StateBackend) -> Self {
@@ -106,6 +117,15 @@ impl SharedState {
         }
     }
 
+    /// Does what nobody waits for, as soon as may be.
+    pub(super) fn soon(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if self.0.is_at_hand() {
+            let _ = work.now_or_never();
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(work);
+        }
+    }
+
     /// What `work` on this state gives, if it need not wait for it; else `work` is not begun.
     pub(super) fn at_once<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.0.is_at_hand().then(|| work.now_or_never()).flatten()
@@ -113,6 +133,10 @@ impl SharedState {
 
     pub(super) fn processes(&self) -> u32 {
         self.0.processes()
+    }
+
+    pub(super) fn paused_for(&self, key: &str) -> Option<Duration> {
+        self.0.paused_for(key)
     }
 
     pub(super) async fn read<S: State>(&self, key: &str) -> Result<S> {

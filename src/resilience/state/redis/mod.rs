@@ -22,7 +22,7 @@ use super::{StateBackend, Step};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::metrics;
-use crate::resilience::pace::{Ask, PaceAnswer, PaceHealth, PaceStep, Rate, Rates, Turn, micros};
+use crate::resilience::pace::{PaceAnswer, PaceHealth, PaceStep, Rate, Rates, Turn, micros};
 
 use servers::{Connection, Servers};
 
@@ -45,6 +45,9 @@ const TRIES: usize = 16;
 
 /// How often in a row a process that is not let run gives the server another chance.
 const STARVED: usize = 8;
+
+/// A log that was last asked so long ago is forgotten there too.
+const REMEMBERED: Duration = Duration::from_secs(12 * 3_600);
 
 /// The server's clock may differ by this from what it should be by ours; more is a step.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
@@ -87,6 +90,9 @@ struct Shared {
     /// How many processes attended, lately: after a flush they come back one by one.
     processes: Mutex<VecDeque<(Instant, u32)>>,
     attends_since: OnceLock<Instant>,
+    process: u64,
+    /// Until when accounts are paused, by their keys.
+    pauses: Mutex<HashMap<String, Instant>>,
     /// The server's time at a moment of ours.
     clock: Mutex<Option<(Timestamp, Instant)>>,
 }
@@ -102,8 +108,22 @@ enum Link {
 #[derive(Clone, Copy)]
 struct Epoch {
     number: i64,
-    contact: Instant,
     now: Timestamp,
+    contact: Instant,
+    /// By the wall: `Instant` stands still while a machine sleeps.
+    wall: Timestamp,
+}
+
+impl Epoch {
+    fn new(number: i64, now: Timestamp) -> Self {
+        Epoch { number, now, contact: Instant::now(), wall: SystemClock.now() }
+    }
+
+    /// What the server's clock should say, if ours can tell.
+    fn expected(&self) -> Option<Timestamp> {
+        let (elapsed, by_the_wall) = (self.contact.elapsed(), SystemClock.now().since(self.wall));
+        (elapsed.abs_diff(by_the_wall) < CLOCK_STEP).then(|| self.now.plus(elapsed))
+    }
 }
 
 impl fmt::Debug for Redis {
@@ -122,6 +142,8 @@ impl Redis {
             connection: watch::Sender::new(Link::Untried),
             processes: Mutex::default(),
             attends_since: OnceLock::new(),
+            process: rand::random(),
+            pauses: Mutex::default(),
             clock: Mutex::default(),
         };
         Ok(Redis {
@@ -188,8 +210,16 @@ impl Redis {
     /// Starts the task that keeps the connection, once.
     fn keep(&self) {
         if let Some(servers) = locked(&self.servers).take() {
-            let attendance = format!("{}:processes", self.namespace);
-            tokio::spawn(keep(Arc::downgrade(&self.shared), servers, attendance));
+            tokio::spawn(keep(Arc::downgrade(&self.shared), servers, self.namespace.clone()));
+        }
+    }
+
+    /// Lets those hear of a pause within a second who wait for a turn of their own and ask nobody.
+    async fn tell_pause(&self, key: &str, wait: Duration) {
+        let mut script = attendance(&self.namespace, self.shared.process);
+        script.arg(key).arg(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).min(3_600_000));
+        if let Ok(answer) = self.run::<Attendance>(&script).await {
+            self.shared.attended(answer);
         }
     }
 
@@ -281,22 +311,34 @@ impl StateBackend for Redis {
         }
     }
 
+    fn paused_for(&self, key: &str) -> Option<Duration> {
+        let until = locked(&self.shared.pauses).get(key).copied();
+        Some(until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now())))
+    }
+
     async fn pace(&self, key: &str, rates: &Rates, step: &PaceStep) -> Result<PaceAnswer> {
-        let window = rates.window();
-        let epoch = locked(&self.epochs).get(key).copied().filter(|epoch| epoch.contact.elapsed() < window);
-        let (mut question, is_new) = (question(rates, step, window, epoch), self.shared.is_new());
-        if is_new {
-            question["is_new"] = true.into();
-        }
-        let mut answer = self.ask_pace(key, &question).await?;
+        let is_new = self.shared.is_new();
+        let ask = || {
+            let known = locked(&self.epochs).get(key).copied().filter(|epoch| epoch.contact.elapsed() < REMEMBERED);
+            let mut question = question(rates, step, known);
+            if is_new {
+                question["is_new"] = true.into();
+            }
+            question
+        };
+        let mut answer = self.ask_pace(key, &ask()).await?;
         if answer.7 == STEPPED {
+            let mut question = ask();
             question["confirmed"] = true.into();
             answer = self.ask_pace(key, &question).await?;
         }
         let (wait, is_reserved, number, now, used, share, paused, made_of_it) = answer;
-        let (wait, contact, now) = (Duration::from_micros(wait), Instant::now(), Timestamp(now));
+        let (wait, now) = (Duration::from_micros(wait), Timestamp(now));
         self.shared.set_clock(now);
-        locked(&self.epochs).insert(key.to_owned(), Epoch { number, contact, now });
+        locked(&self.epochs).insert(key.to_owned(), Epoch::new(number, now));
+        if let PaceStep::Pause(wait) = step {
+            self.tell_pause(key, *wait).await;
+        }
         if made_of_it == NOT_WHOLE && !is_new {
             return Err(Error::new(ErrorKind::Registry, "what was granted lately is not known")
                 .with_hint("calls go on with this process' part of the limit"));
@@ -305,12 +347,14 @@ impl StateBackend for Redis {
         Ok(PaceAnswer {
             wait: if is_granted { Ok(wait) } else { Err(wait) },
             health: PaceHealth { used, share, paused_for: Duration::from_micros(paused) },
+            epoch: number,
         })
     }
 }
 
 /// What `pace.lua` is asked.
-fn question(rates: &Rates, step: &PaceStep, window: Duration, epoch: Option<Epoch>) -> Value {
+fn question(rates: &Rates, step: &PaceStep, epoch: Option<Epoch>) -> Value {
+    let window = rates.window();
     let rate = |rate: Rate| {
         let mut limit = json!({"requests": rate.count(), "window": micros(rate.span())});
         // Absent, not null: Lua takes null for true.
@@ -331,17 +375,21 @@ fn question(rates: &Rates, step: &PaceStep, window: Duration, epoch: Option<Epoc
     }
     if let Some(epoch) = epoch {
         set("epoch", epoch.number.into());
-        set("expected", epoch.now.plus(epoch.contact.elapsed()).0.into());
+        if let Some(expected) = epoch.expected().filter(|_| epoch.contact.elapsed() < window) {
+            set("expected", expected.0.into());
+        }
     }
     match step {
         PaceStep::Look => set("op", "look".into()),
-        PaceStep::Reserve { ask, patience, id } => {
-            let Ask { bytes, .. } = *ask;
-            set("op", "reserve".into());
+        PaceStep::Reserve { ask, id, .. } | PaceStep::Release { ask, id } => {
+            set("op", "release".into());
             set("kind", Turn::of(*ask).bits().into());
-            set("bytes", bytes.into());
-            set("patience", micros(*patience).into());
+            set("bytes", ask.bytes.into());
             set("id", id.to_string().into());
+            if let PaceStep::Reserve { patience, .. } = step {
+                set("op", "reserve".into());
+                set("patience", micros(*patience).into());
+            }
         }
         PaceStep::Pause(wait) => {
             set("op", "pause".into());
@@ -349,7 +397,7 @@ fn question(rates: &Rates, step: &PaceStep, window: Duration, epoch: Option<Epoc
         }
         PaceStep::Throttled => set("op", "throttled".into()),
         PaceStep::Recall(grants) => {
-            let grant = |grant: &crate::resilience::pace::Grant| json!({"age": micros(grant.age), "kind": grant.turn.bits(), "id": grant.id.to_string()});
+            let grant = |grant: &crate::resilience::pace::Grant| json!({"age": micros(grant.age), "kind": grant.turn.bits(), "bytes": grant.bytes, "id": grant.id.to_string()});
             set("op", "recall".into());
             set("grants", grants.iter().map(grant).collect());
         }
@@ -358,23 +406,25 @@ fn question(rates: &Rates, step: &PaceStep, window: Duration, epoch: Option<Epoc
 }
 
 /// Says once a second that this process is there; connects again when that fails. Ends with the last user.
-async fn keep(shared: Weak<Shared>, mut servers: Servers, attendance: String) {
-    let process: u64 = rand::random();
+async fn keep(shared: Weak<Shared>, mut servers: Servers, namespace: String) {
     loop {
         let connection = match shared.upgrade().map(|shared| shared.connection.borrow().clone()) {
             None => return,
             Some(Link::Up(connection)) => Some(connection),
             Some(Link::Untried | Link::Lost) => servers.connect().await.ok(),
         };
+        let Some(shared) = shared.upgrade() else { return };
         let outcome = match connection {
-            Some(connection) => attend(connection, process, &attendance).await,
+            Some(mut connection) => {
+                let script = attendance(&namespace, shared.process);
+                let answer = timeout(FIRST_CONTACT, connection.run::<Attendance>(&script)).await;
+                answer.ok().and_then(|answer| answer.ok()).map(|answer| (connection, answer))
+            }
             None => None,
         };
-        let Some(shared) = shared.upgrade() else { return };
         match outcome {
-            Some((connection, processes, now)) => {
-                shared.count(processes);
-                shared.set_clock(now);
+            Some((connection, answer)) => {
+                shared.attended(answer);
                 shared.find(connection);
             }
             None => shared.lose(),
@@ -384,12 +434,14 @@ async fn keep(shared: Weak<Shared>, mut servers: Servers, attendance: String) {
     }
 }
 
-async fn attend(mut connection: Connection, process: u64, key: &str) -> Option<(Connection, u32, Timestamp)> {
+/// What `attend.lua` gives.
+type Attendance = (u32, i64, Vec<(String, i64)>);
+
+fn attendance(namespace: &str, process: u64) -> ScriptInvocation<'static> {
     let mut script = ATTEND.prepare_invoke();
-    script.key(key).arg(process).arg(u64::try_from(ATTENDANCE.as_millis()).unwrap_or(u64::MAX));
-    let answer = timeout(FIRST_CONTACT, connection.run::<(u32, i64)>(&script)).await;
-    let (processes, now) = answer.ok()?.ok()?;
-    Some((connection, processes, Timestamp(now)))
+    script.key(format!("{namespace}:{{all}}:processes")).key(format!("{namespace}:{{all}}:pauses")).arg(process);
+    script.arg(u64::try_from(ATTENDANCE.as_millis()).unwrap_or(u64::MAX));
+    script
 }
 
 impl Shared {
@@ -418,13 +470,17 @@ impl Shared {
         }
     }
 
-    fn count(&self, processes: u32) {
+    fn attended(&self, (processes, now, pauses): Attendance) {
         self.attends_since.get_or_init(Instant::now);
         let mut counts = locked(&self.processes);
         counts.push_back((Instant::now(), processes));
         while counts.front().is_some_and(|(at, _)| at.elapsed() > ATTENDANCE) {
             counts.pop_front();
         }
+        drop(counts);
+        self.set_clock(Timestamp(now));
+        let until = |at: i64| Instant::now() + Timestamp(at.saturating_mul(1_000)).since(Timestamp(now));
+        *locked(&self.pauses) = pauses.into_iter().map(|(key, at)| (key, until(at))).collect();
     }
 
     /// Whether it has not been here for long enough to know how many others there are.
@@ -464,7 +520,7 @@ mod tests {
 
     use super::*;
     use crate::model::Operation;
-    use crate::resilience::pace::{Lane, Pace};
+    use crate::resilience::pace::{Ask, Lane, Pace};
 
     #[derive(Default)]
     struct Server {
@@ -494,7 +550,10 @@ mod tests {
                 "HDEL" => command[2..].iter().for_each(|field| {
                     hashes.entry(word(1)).or_default().remove(field);
                 }),
-                "ZREM" => drop(sets.entry(word(1)).or_default().remove(&word(2))),
+                "ZREM" => {
+                    let removed = sets.entry(word(1)).or_default().remove(&word(2));
+                    return Ok(LuaValue::Integer(removed.is_some().into()));
+                }
                 "DEL" => drop(sets.remove(&word(1))),
                 "ZADD" => drop(sets.entry(word(1)).or_default().insert(word(3), word(2).parse().unwrap())),
                 "ZREMRANGEBYSCORE" => {
@@ -503,7 +562,9 @@ mod tests {
                 }
                 "ZRANGE" => {
                     let set = sets.entry(word(1)).or_default();
-                    let mut members: Vec<_> = set.iter().map(|(member, score)| (*score, member.clone())).collect();
+                    let most = word(3).parse().unwrap_or(i64::MAX);
+                    let within = set.iter().filter(|(_, score)| **score <= most);
+                    let mut members: Vec<_> = within.map(|(member, score)| (*score, member.clone())).collect();
                     members.sort();
                     let flat = members.into_iter().flat_map(|(score, member)| [member, score.to_string()]);
                     return lua.to_value(&flat.collect::<Vec<_>>());
@@ -553,7 +614,8 @@ mod tests {
         }
     }
 
-    fn random_step(random: &mut StdRng) -> PaceStep {
+    /// `asked` are the turns that were asked for lately.
+    fn random_step(random: &mut StdRng, asked: &[(Ask, u64)]) -> PaceStep {
         let operation = if random.random_bool(0.5) { Operation::Upload } else { Operation::List };
         let lane = if random.random_bool(0.3) { Lane::Bulk } else { Lane::Interactive };
         let ask = Ask { operation, lane, bytes: random.random_range(0..3_000) };
@@ -561,6 +623,13 @@ mod tests {
             0..2 => PaceStep::Look,
             2..4 => PaceStep::Throttled,
             4..6 => PaceStep::Pause(Duration::from_millis(random.random_range(0..1_000))),
+            6..20 if !asked.is_empty() => {
+                let (ask, id) = asked[asked.len() - 1 - random.random_range(0..asked.len().min(5))];
+                match random.random_bool(0.5) {
+                    true => PaceStep::Release { ask, id },
+                    false => PaceStep::Reserve { ask, patience: Duration::from_secs(3), id },
+                }
+            }
             _ => PaceStep::Reserve {
                 ask,
                 patience: Duration::from_millis(random.random_range(0..6_000)),
@@ -577,13 +646,16 @@ mod tests {
         for round in 0..60 {
             let (lua, server, rates) = (Lua::new(), Rc::new(Server::default()), random_rates(&mut random));
             let function = script(&lua, &server, include_str!("pace.lua"));
-            let mut pace = Pace::default();
+            let (mut pace, mut asked) = (Pace::default(), Vec::new());
             server.now.set(1_800_000_000_000_000);
             for number in 0..500 {
                 server.now.set(server.now.get() + random.random_range(1..400_000));
-                let step = random_step(&mut random);
+                let step = random_step(&mut random, &asked);
+                if let PaceStep::Reserve { ask, id, .. } = step {
+                    asked.push((ask, id));
+                }
                 let expected = pace.step(&rates, Timestamp(server.now.get()), &step);
-                let question = question(&rates, &step, rates.window(), None).to_string();
+                let question = question(&rates, &step, None).to_string();
                 let told = run(&lua, &function, &["log", "facts"], &[&question]);
                 let wait = Duration::from_micros(told[0].parse().unwrap());
                 let is_granted = told[1] == "1" || !matches!(step, PaceStep::Reserve { .. });
@@ -594,6 +666,7 @@ mod tests {
                         share: told[5].parse().unwrap(),
                         paused_for: Duration::from_micros(told[6].parse().unwrap()),
                     },
+                    epoch: 0,
                 };
                 assert_eq!(answer, expected, "round {round}, step {number}: {step:?} with {rates:?}");
             }
@@ -608,8 +681,8 @@ mod tests {
         let ask = |epoch: Option<(i64, i64)>| {
             let id = rand::random();
             let step = PaceStep::Reserve { ask: Operation::List.into(), patience: Duration::from_secs(60), id };
-            let known = epoch.map(|(number, now)| Epoch { number, contact: Instant::now(), now: Timestamp(now) });
-            let mut question = question(&rates, &step, rates.window(), known);
+            let known = epoch.map(|(number, now)| Epoch::new(number, Timestamp(now)));
+            let mut question = question(&rates, &step, known);
             if epoch.is_none() {
                 question["is_new"] = true.into();
             }

@@ -40,6 +40,9 @@ if not facts.epoch or has_stepped then
   redis.call('HDEL', facts_key, 'held', 'paused', 'paid', 'cut')
   facts = { share = facts.share }
   set('epoch', now)
+  if facts.share then
+    set('cut', now)
+  end
 end
 if step.epoch and step.epoch ~= facts.epoch then
   set('held', facts.epoch + step.window)
@@ -52,17 +55,50 @@ local function share()
   return math.min(1000, facts.share + 10 * math.floor(math.max(0, now - facts.cut) / 10000000))
 end
 
+local is_charged = step.bytes_per_second and step.bytes and step.bytes > 0
+
+-- When the bytes of a turn are paid for, if those before it are at `before`.
+local function paid_at(before, turn, bytes)
+  if bytes == 0 or not step.bytes_per_second then
+    return before
+  end
+  return math.max(before, turn) + math.floor(bytes * 1000000 / step.bytes_per_second)
+end
+
+-- A turn is its kind, whose it is, and how many bytes it sends.
+local function member(kind, id, bytes)
+  return kind .. ':' .. id .. ':' .. whole(bytes)
+end
+
+local kinds, turns, sizes
+local function read(from, to)
+  kinds, turns, sizes = {}, {}, {}
+  local found = redis.call('ZRANGE', log, from, to, 'BYSCORE', 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local kind, bytes = found[i]:match('^(%d+):%d+:(%d+)')
+    kinds[#kinds + 1], sizes[#sizes + 1] = tonumber(kind), tonumber(bytes)
+    turns[#turns + 1] = tonumber(found[i + 1])
+  end
+end
+
+-- What is forgotten is still paid for.
+local past = whole(now - step.span)
+if step.bytes_per_second then
+  read('-inf', past)
+  local paid = facts.paid or 0
+  for i = 1, #turns do
+    paid = paid_at(paid, turns[i], sizes[i])
+  end
+  if paid > (facts.paid or 0) then
+    set('paid', paid)
+  end
+end
+redis.call('ZREMRANGEBYSCORE', log, '-inf', past)
 -- A caller that asks again never took its turn: its answer was lost, or it came too late for it.
-if step.op == 'reserve' then
-  redis.call('ZREM', log, step.kind .. ':' .. step.id)
+if step.op == 'reserve' or step.op == 'release' then
+  redis.call('ZREM', log, member(step.kind, step.id, step.bytes))
 end
-local turns, kinds = {}, {}
-redis.call('ZREMRANGEBYSCORE', log, '-inf', whole(now - step.span))
-local found = redis.call('ZRANGE', log, 0, -1, 'WITHSCORES')
-for i = 1, #found, 2 do
-  kinds[#kinds + 1] = tonumber(found[i]:match('^%d+'))
-  turns[#turns + 1] = tonumber(found[i + 1])
-end
+read('-inf', '+inf')
 
 local function is_upload(kind)
   return kind % 2 == 1
@@ -114,8 +150,12 @@ end
 
 local function turn_of(kind)
   local turn = math.max(now, facts.held or 0, facts.paused or 0)
-  if step.bytes_per_second and step.bytes > 0 then
-    turn = math.max(turn, facts.paid or 0)
+  if is_charged then
+    local paid = facts.paid or 0
+    for i = 1, #turns do
+      paid = paid_at(paid, turns[i], sizes[i])
+    end
+    turn = math.max(turn, paid)
   end
   local all = limits(kind)
   local function free_of_all(from)
@@ -142,12 +182,9 @@ if step.op == 'reserve' and (is_whole or step.is_new) then
   wait = turn - now
   if wait <= step.patience then
     is_reserved = 1
-    if step.requests or (step.uploads and is_upload(step.kind)) then
-      redis.call('ZADD', log, whole(turn), step.kind .. ':' .. step.id)
+    if step.requests or (step.uploads and is_upload(step.kind)) or is_charged then
+      redis.call('ZADD', log, whole(turn), member(step.kind, step.id, step.bytes))
       turns[#turns + 1] = turn
-    end
-    if step.bytes_per_second then
-      set('paid', math.max(facts.paid or 0, turn) + math.floor(step.bytes * 1000000 / step.bytes_per_second))
     end
   end
 elseif step.op == 'pause' then
@@ -161,11 +198,15 @@ elseif step.op == 'throttled' then
 elseif step.op == 'recall' then
   for _, grant in ipairs(step.grants) do
     turns[#turns + 1] = now - grant.age
-    redis.call('ZADD', log, whole(now - grant.age), grant.kind .. ':' .. grant.id)
+    redis.call('ZADD', log, whole(now - grant.age), member(grant.kind, grant.id, grant.bytes))
   end
 end
 
-redis.call('PEXPIRE', log, whole(math.ceil((wait + 2 * step.window) / 1000) + 1000))
+local furthest = now
+for i = 1, #turns do
+  furthest = math.max(furthest, turns[i])
+end
+redis.call('PEXPIRE', log, whole(math.ceil((furthest - now + 2 * step.window) / 1000) + 1000))
 redis.call('PEXPIRE', facts_key, 86400000)
 local paused = math.max(0, math.max(facts.held or 0, facts.paused or 0) - now)
 return { whole(wait), is_reserved, whole(facts.epoch), whole(now), #turns, share(), whole(paused), is_whole and 0 or 2 }

@@ -64,6 +64,10 @@ impl RedisOptions {
         if self.existing_tool_keys && matches!(kind, Kind::Cluster) {
             return Err(config_error("the existing tool's keys lie on one server, not in a cluster"));
         }
+        if self.ca_bundle.is_some() && matches!(kind, Kind::Sentinel) {
+            return Err(config_error("a `ca_bundle` does not reach servers that a Sentinel names")
+                .with_hint("add the authority to the machine's certificates"));
+        }
         let authority = self.ca_bundle.as_ref().map(std::fs::read).transpose().map_err(|error| {
             config_error("its `ca_bundle` cannot be read").with_hint("name a PEM file").with_source(error)
         })?;

@@ -6,6 +6,8 @@ local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000000 + time[2])
 local there = redis.call('GET', KEYS[1]) or ''
 local theirs = KEYS[2] and redis.call('GET', KEYS[2]) or ''
+-- What is looked at is in use: what an operator set never changes, and is not to be forgotten.
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 if ARGV[2] == '' or there ~= ARGV[1] or (KEYS[2] and theirs ~= ARGV[4]) then
   return {0, now, there, theirs}
 end

@@ -30,11 +30,11 @@ wheel: $(VENV)/tools
 	rm -rf $(WHEELS)
 	$(VENV)/bin/maturin build --locked --profile ci --out $(WHEELS) --interpreter $(VENV)/bin/python
 
-bench: $(VENV)/tools
+bench: $(VENV)/tools $(BUILD)/servers
 	rm -rf $(BUILD)/release
 	$(VENV)/bin/maturin build --locked --release --out $(BUILD)/release --interpreter $(VENV)/bin/python
 	$(VENV)/bin/pip install --quiet --force-reinstall --no-deps $(BUILD)/release/*.whl
-	cargo build --locked --release --example simulator_load
+	cargo build --locked --release --example simulator_load --example resilience_load
 	$(VENV)/bin/python -m benches
 
 clean:

@@ -67,7 +67,7 @@ fn state(place: &str) -> Outcomes<SharedState> {
             Arc::new(SystemClock),
         )));
     }
-    let timeout = Duration::from_millis(50);
+    let timeout = Duration::from_millis(40);
     let options = RedisOptions {
         url: Secret::new(place),
         namespace: "load".into(),
@@ -120,10 +120,11 @@ fn limit(place: &str, processes: usize, requests: &str, window: &str, seconds: &
                 .spawn()
         })
         .collect::<Result<_, _>>()?;
-    let (mut counts, mut lost) = (Vec::new(), 0);
+    let (mut counts, mut lost, mut failed) = (Vec::new(), 0, 0);
     for worker in workers {
         let told: Value = serde_json::from_slice(&worker.wait_with_output()?.stdout)?;
         counts.push(told["calls"].as_f64().unwrap_or_default());
+        failed += told["failed"].as_u64().unwrap_or_default();
         lost += told["state_lost"].as_u64().unwrap_or_default();
     }
     let log = simulator.admin("GET", "/truth?operation=list", None)?;
@@ -142,7 +143,7 @@ fn limit(place: &str, processes: usize, requests: &str, window: &str, seconds: &
     let (sum, squares) = counts.iter().fold((0.0, 0.0), |(sum, squares), count| (sum + count, squares + count * count));
     Ok(json!({
         "processes": processes, "limit": most, "window": window.as_secs_f64(), "arrived": arrived.len(),
-        "seconds": took, "most_in_a_window": worst, "utilisation": steady / possible,
+        "seconds": took, "most_in_a_window": worst, "failed": failed, "utilisation": steady / possible,
         "jain": sum * sum / (counts.len() as f64 * squares), "times_state_was_lost": lost,
     }))
 }

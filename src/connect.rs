@@ -87,7 +87,7 @@ fn shared_state(config: &Config, store: &Store, clock: &Arc<dyn Clock>) -> Resul
         url: url.clone(),
         namespace: config.text("redis.namespace").unwrap_or("exai_files").to_owned(),
         ca_bundle: config.path("redis.ca_bundle"),
-        timeout: config.duration("redis.timeout").unwrap_or(Duration::from_millis(50)),
+        timeout: config.duration("redis.timeout").unwrap_or(Duration::from_millis(40)),
         existing_tool_keys: config.flag("redis.existing_tool_keys"),
     };
     Ok(SharedState::new(Redis::new(&options)?))

@@ -292,7 +292,9 @@ def test_a_limiter_waits_for_its_turn(place):
     assert all(later - earlier >= 0.38 for earlier, later in zip(begun, begun[4:], strict=False))
 
 
-@pytest.mark.parametrize("guard", [CircuitBreaker("g"), RateLimiter("g", requests=1, per=1)], ids=["breaker", "limiter"])
+@pytest.mark.parametrize(
+    "guard", [CircuitBreaker("g"), RateLimiter("g", requests=1, per=1)], ids=["breaker", "limiter"]
+)
 def test_generators_are_refused_and_callable_objects_awaited(guard):
     def steps():
         yield 1

@@ -19,7 +19,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from datetime import timedelta
 from types import TracebackType
@@ -81,12 +81,12 @@ class _Guard:
         guard: Any = self
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise TypeError(f"{self!r} cannot guard the generator {function!r}; enter it around each step instead")
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
 
             @functools.wraps(function)
             async def guarded_coroutine(*args: P.args, **kwargs: P.kwargs) -> object:
                 async with guard:
-                    return await function(*args, **kwargs)
+                    return await cast("Callable[P, Awaitable[object]]", function)(*args, **kwargs)
 
             return cast("Callable[P, R]", guarded_coroutine)
 

@@ -172,7 +172,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "redis.timeout",
         Kind::Seconds { min: 0.001 },
-        "0.05",
+        "0.04",
         "A server that takes longer to answer is done without, and looked for once a second.",
     ),
     setting("redis.ca_bundle", Kind::Path, "", "PEM file of the authority behind a rediss:// server's certificate."),

@@ -41,7 +41,7 @@ impl State {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let opened = py.detach(|| match (url, path) {
             (Some(url), _) => {
-                let timeout = Duration::from_millis(50);
+                let timeout = Duration::from_millis(40);
                 let url = Secret::new(url);
                 let options = RedisOptions { url, namespace, ca_bundle: None, timeout, existing_tool_keys };
                 Ok(SharedState::new(Redis::new(&options)?))

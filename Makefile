@@ -14,7 +14,7 @@ test: rust lint python
 rust: $(BUILD)/servers
 	cargo fmt --check
 	cargo clippy --locked --all-targets --all-features -- -D warnings
-	cargo test --locked
+	.ci/with-postgres cargo test --locked
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check python tests_py benches

@@ -262,8 +262,8 @@ def shared_limits(home: Path) -> list[str]:
         for name, place, processes, limit, window, seconds in runs:
             asked = server.script_calls()
             told = load("limit", place, processes, limit, window, seconds)
-            # Each process asks once more, in vain, when no turn is left before the end.
-            asked = server.script_calls() - asked - processes
+            # Each process looks once before it begins, and asks once in vain when no turn is left before the end.
+            asked = server.script_calls() - asked - 2 * processes
             calls = f"{asked / told['arrived']:.2f}" if name == "Redis" else "-"
             table.append(
                 f"| {name} | {processes} | {limit} per {window} s | {told['most_in_a_window']} "

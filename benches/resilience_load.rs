@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,11 +23,11 @@ use exai_files::model::{AccountId, PlatformId, Secret};
 use exai_files::platform::{FilesApi, Profile, moonshot, zai};
 use exai_files::registry::Registry;
 use exai_files::resilience::{
-    Breaker, BreakerSettings, Memory, Outcome, Rate, Rates, Redis, RedisOptions, Resilience, ResilienceOptions,
-    RetryPolicy, SharedState, Sqlite,
+    Breaker, BreakerSettings, Database, Memory, Outcome, Rate, Rates, Redis, RedisOptions, Resilience,
+    ResilienceOptions, RetryPolicy, SharedState,
 };
 use exai_files::simulator::{Options, Simulator};
-use exai_files::store::Store;
+use exai_files::store::{Location, Store};
 use exai_files::transport::{HttpClient, HttpOptions};
 use serde_json::{Value, json};
 
@@ -62,8 +61,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn state(place: &str) -> Outcomes<SharedState> {
     if !place.contains("://") {
-        return Ok(SharedState::new(Sqlite::new(
-            Store::open(Path::new(place), SystemClock.now())?,
+        return Ok(SharedState::new(Database::new(
+            Store::open(&Location::file(place), SystemClock.now())?,
             Arc::new(SystemClock),
         )));
     }
@@ -80,7 +79,7 @@ fn state(place: &str) -> Outcomes<SharedState> {
 
 fn manager(urls: &[(&str, &str)], shared: &SharedState, rates: Rates, breaker: BreakerSettings) -> Outcomes<Manager> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Store::open(Path::new(":memory:"), clock.now())?;
+    let store = Store::open(&Location::file(":memory:"), clock.now())?;
     let options =
         ResilienceOptions { retry: RetryPolicy::default(), rates, concurrency: 50, account_concurrency: None, breaker };
     let mut connections = Vec::new();
@@ -101,7 +100,7 @@ fn manager(urls: &[(&str, &str)], shared: &SharedState, rates: Rates, breaker: B
             commit_horizon: Duration::ZERO,
         });
     }
-    Ok(Manager::new(Registry::new(store, clock.clone()), clock, ManagerOptions::default(), connections))
+    Ok(Manager::new(Registry::new(store.clone(), store, clock.clone()), clock, ManagerOptions::default(), connections))
 }
 
 // ===== many processes under one limit =====

@@ -13,10 +13,10 @@ use crate::model::Secret;
 use crate::platform::{Capabilities, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
 use crate::registry::Registry;
 use crate::resilience::{
-    BreakerSettings, Rate, Rates, Redis, RedisOptions, Resilience, ResilienceOptions, RetryPolicy, SharedState, Sqlite,
-    Window,
+    BreakerSettings, Database, Rate, Rates, Redis, RedisOptions, Resilience, ResilienceOptions, RetryPolicy,
+    SharedState, Window,
 };
-use crate::store::Store;
+use crate::store::{Location, PostgresOptions, Store};
 use crate::transport::{HttpClient, HttpOptions, Timeouts};
 
 /// Requests in flight where nobody publishes a number.
@@ -35,7 +35,12 @@ pub fn connect(config: &Config) -> Result<Manager> {
         return Err(Error::new(ErrorKind::Config, format!("upload.root: there is no directory {root:?}"))
             .with_hint("make it, or name another one"));
     }
-    let store = Store::open(&config.registry, clock.now())?;
+    let store = Store::open(&location(config), clock.now())?;
+    // On a server that many hosts share, what is known of one host's files is of no use to the others.
+    let sources = match config.registry_url {
+        Some(_) => Store::open(&Location::file(&config.registry), clock.now())?,
+        None => store.clone(),
+    };
     let shared = shared_state(config, &store, &clock)?;
     let mut connections = Vec::new();
     for platform in &config.platforms {
@@ -43,7 +48,7 @@ pub fn connect(config: &Config) -> Result<Manager> {
             connections.push(connection(config, platform, key, &shared, &clock)?);
         }
     }
-    let registry = Registry::new(store, clock.clone());
+    let registry = Registry::new(store, sources, clock.clone());
     Ok(Manager::new(registry, clock, options(config), connections).beside_existing_tool(shared))
 }
 
@@ -59,6 +64,17 @@ pub fn capabilities(config: &Config, name: &str) -> Result<Capabilities> {
             .with_hint(format!("there are {}", known.join(", ")))
     })?;
     Ok(profile(platform)?.capabilities)
+}
+
+/// Where the registry is: on the server that is named, else in the file.
+pub fn location(config: &Config) -> Location {
+    let Some(url) = &config.registry_url else { return Location::file(&config.registry) };
+    Location::Postgres(PostgresOptions {
+        url: url.clone(),
+        ca_bundle: config.path("registry.ca_bundle"),
+        connections: config.count("registry.connections").and_then(|count| usize::try_from(count).ok()).unwrap_or(4),
+        timeout: config.duration("registry.timeout").unwrap_or(Duration::from_secs(30)),
+    })
 }
 
 fn options(config: &Config) -> ManagerOptions {
@@ -80,9 +96,9 @@ fn options(config: &Config) -> ManagerOptions {
     }
 }
 
-/// What breakers, limits and budgets know: in Redis where there is one, else in the registry's file.
+/// What breakers, limits and budgets know: in Redis where there is one, else in the registry.
 fn shared_state(config: &Config, store: &Store, clock: &Arc<dyn Clock>) -> Result<SharedState> {
-    let Some(url) = &config.redis_url else { return Ok(SharedState::new(Sqlite::new(store.clone(), clock.clone()))) };
+    let Some(url) = &config.redis_url else { return Ok(SharedState::new(Database::new(store.clone(), clock.clone()))) };
     let options = RedisOptions {
         url: url.clone(),
         namespace: config.text("redis.namespace").unwrap_or("exai_files").to_owned(),

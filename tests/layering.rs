@@ -82,7 +82,8 @@ const RULES: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &[&str])] = &[
     ("pyo3", &["python"]),
     ("reqwest", &["transport", "platform"]),
-    ("rusqlite", &["store", "registry", "resilience"]),
+    ("rusqlite", &["store"]),
+    ("tokio_postgres", &["store"]),
     ("hyper", &["simulator"]),
     ("redis", &["resilience"]),
     ("prometheus_client", &["metrics"]),

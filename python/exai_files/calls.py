@@ -244,7 +244,8 @@ class Calls:
     ) -> None:
         overrides: dict[str, Any] = json.loads(json.dumps(_table("settings", settings), default=str))
         if registry is not None:
-            _inner(overrides, "registry")["path"] = os.fspath(registry)
+            place = os.fspath(registry)
+            _inner(overrides, "registry")["url" if "://" in place else "path"] = place
         for name, values in _table("platforms", platforms).items():
             _inner(_inner(overrides, "platforms"), name).update(_table(f"platforms.{name}", values))
         if timeout is not None:

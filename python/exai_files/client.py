@@ -42,7 +42,7 @@ class Client:
 
     Args:
         config_file: Configuration file. Default: `EXAI_FILES_CONFIG`, `./exai-files.toml`, then the user's.
-        registry: Registry file, or ":memory:".
+        registry: Registry file, ":memory:", or the URL of a PostgreSQL database for several hosts.
         platforms: Settings by platform, e.g. `{"moonshot": {"api_key": key, "tier": 1}}`.
         timeout: Default deadline of each call, in seconds or as timedelta: queues, retries and transfer together.
         settings: Any other settings, nested as in the configuration file.

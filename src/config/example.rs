@@ -46,6 +46,7 @@ fn value(setting: &Setting) -> String {
         ("", Kind::Path) => format!("\"/etc/exai-files/{}\"", setting.path.trim_start_matches(PLATFORM)),
         ("", Kind::BaseUrl) => "\"https://api.moonshot.cn/v1\"".into(),
         ("", Kind::OneOf(words)) => format!("{:?}", words[0]),
+        ("", Kind::DatabaseUrl) => "\"postgres://localhost/exai_files\"".into(),
         ("", Kind::RedisUrl) => "\"redis://localhost:6379\"".into(),
         ("", Kind::ProxyUrl) => "\"http://proxy.example.com:3128\"".into(),
         ("", Kind::Text) if setting.path.ends_with("api_key_env") => "\"MOONSHOT_API_KEY\"".into(),

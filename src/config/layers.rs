@@ -180,8 +180,12 @@ impl Layers {
         }
         let is_in_file = matches!(origin, Origin::File { .. } | Origin::Profile { .. });
         let has_password = |text: &str| schema::without_password(text) != text;
-        if setting.kind == Kind::RedisUrl && is_in_file && value.as_str().is_some_and(has_password) {
-            self.faults.push(format!("{origin}: {path}: passwords do not belong into files; set the whole URL in the variable EXAI_FILES_REDIS__URL"));
+        let is_url = matches!(setting.kind, Kind::RedisUrl | Kind::DatabaseUrl);
+        if is_url && is_in_file && value.as_str().is_some_and(has_password) {
+            let variable = format!("{PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"));
+            self.faults.push(format!(
+                "{origin}: {path}: passwords do not belong into files; set the whole URL in the variable {variable}"
+            ));
             return;
         }
         match setting.check(value) {
@@ -210,7 +214,7 @@ fn canonical(path: &str) -> String {
 /// The refused value, where it cannot be a secret.
 fn shown(setting: &Setting, value: &Value) -> String {
     match (setting.kind, value) {
-        (Kind::Secret | Kind::BaseUrl | Kind::ProxyUrl | Kind::RedisUrl, _) => String::new(),
+        (Kind::Secret | Kind::BaseUrl | Kind::ProxyUrl | Kind::RedisUrl | Kind::DatabaseUrl, _) => String::new(),
         (_, Value::String(text)) if text.len() > 40 => String::new(),
         (_, value) => format!(", not {value}"),
     }

@@ -55,6 +55,7 @@ pub struct Config {
     pub platforms: Vec<PlatformConfig>,
     /// Where breakers, limits and budgets of many hosts meet.
     pub redis_url: Option<Secret>,
+    pub registry_url: Option<Secret>,
 }
 
 /// One platform's settings.
@@ -98,6 +99,7 @@ impl Config {
             deadline: Duration::ZERO,
             platforms: Vec::new(),
             redis_url: None,
+            registry_url: None,
             values: layers.values,
             env: sources.env,
         };
@@ -112,13 +114,13 @@ impl Config {
         }
     }
 
-    /// Keys live on in `PlatformConfig::key` alone, a password in `redis_url`.
+    /// Keys live on in `PlatformConfig::key` alone, passwords in `redis_url` and `registry_url`.
     fn forget_secrets(&mut self) {
         self.env.clear();
         for (path, (value, _)) in &mut self.values {
             match schema::find(path).map(|setting| setting.kind) {
                 Some(Kind::Secret) => *value = Value::from("set"),
-                Some(Kind::RedisUrl) => {
+                Some(Kind::RedisUrl | Kind::DatabaseUrl) => {
                     *value = Value::from(schema::without_password(value.as_str().unwrap_or_default()));
                 }
                 _ => {}
@@ -188,6 +190,7 @@ impl Config {
             faults.push(format!("{origin}: breaker.successes_to_close: must be at most breaker.permitted_calls_in_half_open_state, {probes}: it would never close"));
         }
         self.redis_url = self.text("redis.url").map(Secret::new);
+        self.registry_url = self.text("registry.url").map(Secret::new);
         self.platforms = self.platform_names().iter().filter_map(|name| self.platform(name, faults)).collect();
         self.default_platforms = self.named_platforms(faults);
     }

@@ -31,6 +31,7 @@ pub(super) enum Kind {
     ProxyUrl,
     /// One server, a Sentinel's master or a Cluster; a password is never shown.
     RedisUrl,
+    DatabaseUrl,
     /// A list of tables, for `OpenAiCompatible::purposes`.
     Purposes,
     /// Taken from the call only, and never shown.
@@ -59,6 +60,30 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("default_platforms", Kind::Names, "[]", "Where uploads go that name no platform."),
     setting("deadline", Kind::Seconds { min: 0.001 }, "600", "Of each call: queues, retries and transfer together."),
     setting("registry.path", Kind::Path, "", "SQLite file, or \":memory:\". Default: in the user's data directory."),
+    setting(
+        "registry.url",
+        Kind::DatabaseUrl,
+        "",
+        "PostgreSQL in place of the file, for several hosts: postgres://user:password@host/database?sslmode=require.",
+    ),
+    setting(
+        "registry.connections",
+        Kind::Count { min: 1, max: 1_000 },
+        "4",
+        "PostgreSQL: connections of this process, made as they are needed.",
+    ),
+    setting(
+        "registry.timeout",
+        Kind::Seconds { min: 0.1 },
+        "30",
+        "PostgreSQL: for a connection to be free, and for each answer.",
+    ),
+    setting(
+        "registry.ca_bundle",
+        Kind::Path,
+        "",
+        "PEM file of the authority behind the PostgreSQL server's certificate.",
+    ),
     setting("upload.root", Kind::Path, "", "When set, nothing outside this directory is uploaded, whatever links say."),
     setting("upload.paranoid", Kind::Flag, "false", "Hash files again even if they have not changed."),
     setting(
@@ -338,6 +363,7 @@ impl Setting {
                 };
                 text().filter(is_proxy).map(|text| json!(text)).ok_or("must be an http:// or https:// URL".into())
             }
+            Kind::DatabaseUrl => text().ok_or("must be a URL".into()).and_then(database_url).map(Value::String),
             Kind::RedisUrl => text().ok_or("must be a URL".into()).and_then(redis_url).map(Value::String),
             Kind::Purposes => match value.is_array() {
                 true => Ok(value.clone()),
@@ -392,6 +418,15 @@ fn redis_url(text: &str) -> Result<String, String> {
         ("sentinel", "") => Err("must end with the master's name, such as /mymaster".into()),
         _ => Ok(text.to_owned()),
     }
+}
+
+fn database_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
+    let rest = rest.ok_or("must begin with postgres:// (or be a `registry.path`)")?;
+    if rest.split_once('?').is_some_and(|(_, query)| query.contains("password")) {
+        return Err("must carry a password before its host, not after its database".into());
+    }
+    Ok(text.to_owned())
 }
 
 /// A URL with a list of hosts, which no URL parser reads.

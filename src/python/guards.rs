@@ -14,10 +14,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Operation, Secret};
 use crate::resilience::{
-    Ask, Breaker, BreakerPermit, BreakerSettings, Lane, Memory, Mode, Outcome, Rate, RateLimiter, Rates, Redis,
-    RedisOptions, SharedState, Sqlite, Window,
+    Ask, Breaker, BreakerPermit, BreakerSettings, Database, Lane, Memory, Mode, Outcome, Rate, RateLimiter, Rates,
+    Redis, RedisOptions, SharedState, Window,
 };
-use crate::store::Store;
+use crate::store::{Location, Store};
 
 /// A year; what is meant to be longer is a mistake.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -46,7 +46,9 @@ impl State {
                 let options = RedisOptions { url, namespace, ca_bundle: None, timeout, existing_tool_keys };
                 Ok(SharedState::new(Redis::new(&options)?))
             }
-            (None, Some(path)) => Ok(SharedState::new(Sqlite::new(Store::open(&path, clock.now())?, clock))),
+            (None, Some(path)) => {
+                Ok(SharedState::new(Database::new(Store::open(&Location::file(path), clock.now())?, clock)))
+            }
             (None, None) => Ok(SharedState::new(Memory::new(clock))),
         });
         opened.map(State).map_err(|error: Error| raise(py, &error))

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Value, json};
 
 use super::{Placement, Registry, rows};
+use crate::bind;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Digest, FileRecord, PlatformId, Replica};
+use crate::store::{Id, Session};
 
 /// Fewest characters of a digest that are taken as a short form of it.
 const SHORTEST_PREFIX: usize = 6;
@@ -38,7 +39,7 @@ impl Registry {
     /// What is known of a content. Blocking.
     pub fn find(&self, digest: &Digest) -> Result<Option<FileRecord>> {
         let digest = *digest;
-        self.store.read_blocking(move |connection| rows::find_record(connection, &digest))
+        self.store.read_blocking(move |session| rows::find_record(session, &digest))
     }
 
     /// The record behind what a person wrote: a digest, a unique start of one, a remote id, or a file's name.
@@ -47,42 +48,40 @@ impl Registry {
     /// `NotFound`; `Conflict` when several files fit.
     pub async fn resolve(&self, reference: &str) -> Result<FileRecord> {
         let reference = reference.trim().to_owned();
-        self.store.read(move |connection| resolve(connection, &reference)).await
+        self.store.read(move |session| resolve(session, &reference)).await
     }
 
     /// Files, newest first.
     pub async fn list(&self, filter: FileFilter) -> Result<Vec<FileRecord>> {
         let now = self.now();
-        self.store.read(move |connection| list(connection, &filter, now)).await
+        self.store.read(move |session| list(session, &filter, now)).await
     }
 
     /// The live replica for this placement, if there is one.
     pub async fn live_replica(&self, placement: &Placement) -> Result<Option<Replica>> {
         let (placement, now) = (placement.clone(), self.now());
-        let replica = self.store.read(move |connection| rows::active_replica(connection, &placement)).await?;
+        let replica = self.store.read(move |session| rows::active_replica(session, &placement)).await?;
         Ok(replica.filter(|replica| replica.is_live(now)))
     }
 
     /// Remote ids of a platform that the registry explains, whatever name its account had at the time.
     pub async fn bound_ids(&self, platform: &PlatformId) -> Result<HashSet<String>> {
-        let platform = platform.to_string();
+        let platform = platform.clone();
         self.store
-            .read(move |connection| {
+            .read(move |session| {
                 let sql = "SELECT platform_file_id FROM platform_file_registry WHERE platform = ?1";
-                let mut statement = connection.prepare_cached(sql)?;
-                let ids = statement.query_map([platform], |row| row.get(0))?.collect::<Result<_, _>>()?;
-                Ok(ids)
+                session.rows(sql, bind![rows::stored(&platform)])?.iter().map(|row| row.get(0)).collect()
             })
             .await
     }
 
     /// Whether a remote id has a row, alive or not.
     pub async fn knows_remote(&self, platform: &PlatformId, id: &str) -> Result<bool> {
-        let (platform, id) = (platform.to_string(), id.to_owned());
+        let (platform, id) = (platform.clone(), id.to_owned());
         self.store
-            .read(move |connection| {
+            .read(move |session| {
                 let sql = "SELECT 1 FROM platform_file_registry WHERE platform = ?1 AND platform_file_id = ?2";
-                Ok(connection.prepare_cached(sql)?.exists([platform, id])?)
+                Ok(session.row(sql, bind![rows::stored(&platform), &id])?.is_some())
             })
             .await
     }
@@ -91,37 +90,33 @@ impl Registry {
     pub async fn upload_row(&self, digest: &Digest) -> Result<Option<Value>> {
         let hex = digest.hex();
         self.store
-            .read(move |connection| {
-                let row = connection
-                    .prepare_cached(
-                        "SELECT f.id, f.filename, f.file_size, f.mime_type, f.created_at
-                           FROM file_hashes h JOIN file_uploads f ON f.id = h.original_file_id WHERE h.file_hash = ?1",
-                    )?
-                    .query_row([&hex], |row| {
-                        Ok(json!({
-                            "id": row.get::<_, String>(0)?, "filename": row.get::<_, String>(1)?,
-                            "file_size": row.get::<_, u64>(2)?, "mime_type": row.get::<_, Option<String>>(3)?,
-                            "created_at": Timestamp(row.get(4)?).to_string(), "file_hash": hex,
-                            "is_duplicate": false, "original_file_id": null, "deduplication_checked": true,
-                        }))
-                    })
-                    .optional()?;
-                Ok(row)
+            .read(move |session| {
+                let row = session.row(
+                    "SELECT f.id, f.filename, f.file_size, f.mime_type, f.created_at
+                       FROM file_hashes h JOIN file_uploads f ON f.id = h.original_file_id WHERE h.file_hash = ?1",
+                    bind![&hex],
+                )?;
+                let Some(row) = row else { return Ok(None) };
+                Ok(Some(json!({
+                    "id": row.get::<String>(0)?, "filename": row.get::<Option<String>>(1)?,
+                    "file_size": row.get::<Option<u64>>(2)?, "mime_type": row.get::<Option<String>>(3)?,
+                    "created_at": row.get::<Timestamp>(4)?.to_string(), "file_hash": hex,
+                    "is_duplicate": false, "original_file_id": null, "deduplication_checked": true,
+                })))
             })
             .await
     }
 
     pub async fn usage(&self, platform: &PlatformId, account: &AccountId) -> Result<Usage> {
-        let key = (platform.to_string(), account.to_string());
+        let (platform, account) = (platform.clone(), account.clone());
         self.store
-            .read(move |connection| {
-                let usage = connection
-                    .prepare_cached(
-                        "SELECT COUNT(*), COALESCE(SUM(file_size), 0) FROM platform_file_registry
-                          WHERE platform = ?1 AND account = ?2 AND status = 'active'",
-                    )?
-                    .query_row(params![key.0, key.1], |row| Ok(Usage { files: row.get(0)?, bytes: row.get(1)? }))?;
-                Ok(usage)
+            .read(move |session| {
+                let row = session.one(
+                    "SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM platform_file_registry
+                      WHERE platform = ?1 AND account = ?2 AND status = 'active'",
+                    bind![rows::stored(&platform), account.as_str()],
+                )?;
+                Ok(Usage { files: row.get(0)?, bytes: row.get(1)? })
             })
             .await
     }
@@ -137,17 +132,16 @@ impl Registry {
         let (hex, now) = (digest.hex(), self.now());
         let wanted: Vec<_> = accounts.into_iter().filter(|(id, _)| platform.is_none_or(|p| p == id)).collect();
         self.store
-            .write(move |connection| {
+            .write(move |session| {
                 let mut doomed = Vec::new();
                 for (platform, account) in &wanted {
-                    connection
-                        .prepare_cached(
-                            "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?4
-                              WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND status = 'active'
-                                AND (expires_at IS NULL OR expires_at > ?4)",
-                        )?
-                        .execute(params![hex, platform.as_str(), account.as_str(), now.0])?;
-                    doomed.extend(rows::replicas_being_deleted(connection, &hex, platform, account)?);
+                    session.execute(
+                        "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?4
+                          WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND status = 'active'
+                            AND (expires_at IS NULL OR expires_at > ?4)",
+                        bind![&hex, rows::stored(platform), account.as_str(), now],
+                    )?;
+                    doomed.extend(rows::replicas_being_deleted(session, &hex, platform, account)?);
                 }
                 Ok(doomed)
             })
@@ -157,93 +151,86 @@ impl Registry {
     /// The platform kept a replica that was to be deleted. Where another one has taken its place meanwhile, it stays
     /// marked, and the next delete removes it.
     pub async fn keep(&self, replica: &Replica) -> Result<()> {
-        let (platform, id, now) = (replica.platform.to_string(), replica.remote_id.clone(), self.now());
-        self.store
-            .write(move |connection| {
-                connection
-                    .prepare_cached(
-                        "UPDATE OR IGNORE platform_file_registry SET status = 'active', updated_at = ?3
-                          WHERE platform = ?1 AND platform_file_id = ?2 AND status = 'deleting'",
-                    )?
-                    .execute(params![platform, id, now.0])?;
-                Ok(())
-            })
-            .await
+        self.update(
+            replica,
+            "UPDATE platform_file_registry SET status = 'active', updated_at = ?3
+              WHERE platform = ?1 AND platform_file_id = ?2 AND status = 'deleting'
+                AND NOT EXISTS (SELECT 1 FROM platform_file_registry other
+                                 WHERE other.file_hash = platform_file_registry.file_hash
+                                   AND other.platform = platform_file_registry.platform
+                                   AND other.account = platform_file_registry.account
+                                   AND other.purpose = platform_file_registry.purpose AND other.status = 'active')",
+        )
+        .await
     }
 
     /// Notes that a replica is gone from its platform.
     pub async fn mark_deleted(&self, replica: &Replica) -> Result<()> {
-        let (platform, id, now) = (replica.platform.to_string(), replica.remote_id.clone(), self.now());
-        self.store
-            .write(move |connection| {
-                connection
-                    .prepare_cached(
-                        "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?3
-                          WHERE platform = ?1 AND platform_file_id = ?2",
-                    )?
-                    .execute(params![platform, id, now.0])?;
-                Ok(())
-            })
-            .await
+        self.update(
+            replica,
+            "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?3
+              WHERE platform = ?1 AND platform_file_id = ?2",
+        )
+        .await
     }
 
     /// Notes that the platform has just confirmed a replica.
     pub async fn mark_verified(&self, replica: &Replica) -> Result<()> {
-        let (platform, id, now) = (replica.platform.to_string(), replica.remote_id.clone(), self.now());
-        self.store
-            .write(move |connection| {
-                connection
-                    .prepare_cached(
-                        "UPDATE platform_file_registry
-                            SET last_verified = ?3, verification_count = verification_count + 1, updated_at = ?3
-                          WHERE platform = ?1 AND platform_file_id = ?2",
-                    )?
-                    .execute(params![platform, id, now.0])?;
-                Ok(())
-            })
-            .await
+        self.update(
+            replica,
+            "UPDATE platform_file_registry
+                SET last_verified = ?3, verification_count = verification_count + 1, updated_at = ?3
+              WHERE platform = ?1 AND platform_file_id = ?2",
+        )
+        .await
+    }
+
+    /// Changes the row of a replica: `sql` has its platform, its remote id and the time.
+    async fn update(&self, replica: &Replica, sql: &'static str) -> Result<()> {
+        let (platform, id, now) = (replica.platform.clone(), replica.remote_id.clone(), self.now());
+        self.store.write(move |session| session.execute(sql, bind![rows::stored(&platform), &id, now]).map(drop)).await
     }
 }
 
-fn resolve(connection: &Connection, reference: &str) -> Result<FileRecord> {
+fn resolve(session: &mut Session<'_>, reference: &str) -> Result<FileRecord> {
     let mut hits = Vec::new();
     if let Ok(digest) = reference.parse::<Digest>() {
         hits.push(digest.hex());
     }
     if hits.is_empty() {
-        hits = by_prefix(connection, reference)?;
+        hits = by_prefix(session, reference)?;
     }
     for sql in [
-        "SELECT DISTINCT file_hash FROM platform_file_registry WHERE platform_file_id = ?1 AND status = 'active'",
-        "SELECT DISTINCT file_hash FROM file_uploads WHERE filename = ?1",
+        "SELECT DISTINCT file_hash FROM platform_file_registry
+          WHERE platform_file_id = ?1 AND status = 'active' AND file_hash IS NOT NULL",
+        "SELECT DISTINCT file_hash FROM file_uploads WHERE filename = ?1 AND file_hash IS NOT NULL",
     ] {
         if hits.is_empty() {
-            hits = strings(connection, sql, reference)?;
+            hits = strings(session, sql, reference)?;
         }
     }
     match hits.as_slice() {
-        [hex] => rows::find_record(connection, &rows::digest_of(hex)?)?.ok_or_else(|| unknown(reference)),
+        [hex] => rows::find_record(session, &rows::digest_of(hex)?)?.ok_or_else(|| unknown(reference)),
         [] => Err(unknown(reference)),
         several => Err(Error::new(ErrorKind::Conflict, format!("{reference:?} fits {} files", several.len()))
             .with_hint("name the file by its digest, which the list of files shows")),
     }
 }
 
-fn by_prefix(connection: &Connection, reference: &str) -> Result<Vec<String>> {
+fn by_prefix(session: &mut Session<'_>, reference: &str) -> Result<Vec<String>> {
     let prefix = reference.strip_prefix("sha256:").unwrap_or(reference).to_ascii_lowercase();
     if prefix.len() < SHORTEST_PREFIX || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(Vec::new());
     }
     strings(
-        connection,
+        session,
         "SELECT file_hash FROM file_hashes WHERE file_hash >= ?1 AND file_hash < ?1 || 'g' LIMIT 3",
         &prefix,
     )
 }
 
-fn strings(connection: &Connection, sql: &str, parameter: &str) -> Result<Vec<String>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    Ok(statement.query_map([parameter], |row| row.get(0))?.collect::<Result<_, _>>()?)
+fn strings(session: &mut Session<'_>, sql: &str, parameter: &str) -> Result<Vec<String>> {
+    session.rows(sql, bind![parameter])?.iter().map(|row| row.get(0)).collect()
 }
 
 fn unknown(reference: &str) -> Error {
@@ -252,43 +239,39 @@ fn unknown(reference: &str) -> Error {
     )
 }
 
-fn list(connection: &Connection, filter: &FileFilter, now: Timestamp) -> Result<Vec<FileRecord>> {
+fn list(session: &mut Session<'_>, filter: &FileFilter, now: Timestamp) -> Result<Vec<FileRecord>> {
     let after = match &filter.after {
-        Some(digest) => position(connection, digest)?,
+        Some(digest) => position(session, digest)?,
         None => None,
     };
-    let mut statement = connection.prepare_cached(
+    let digests = session.rows(
         "SELECT h.file_hash FROM file_hashes h
           WHERE (?1 IS NULL OR EXISTS (SELECT 1 FROM platform_file_registry p WHERE p.file_hash = h.file_hash
                                           AND p.platform = ?1 AND p.status = 'active'
                                           AND (p.expires_at IS NULL OR p.expires_at > ?6)))
             AND (?2 IS NULL OR EXISTS (SELECT 1 FROM file_uploads f WHERE f.file_hash = h.file_hash
-                                          AND instr(folded(f.filename), folded(?2)) > 0))
+                                          AND strpos(lower(f.filename), lower(?2)) > 0))
             AND (?3 IS NULL OR h.created_at >= ?3)
             AND (?4 IS NULL OR (h.created_at, h.id) < (?4, ?5))
           ORDER BY h.created_at DESC, h.id DESC LIMIT ?7",
+        bind![
+            filter.platform.as_ref().map(rows::stored),
+            filter.name.as_deref(),
+            filter.created_after,
+            after.as_ref().map(|(at, _)| *at),
+            after.as_ref().map(|(_, id)| Id(id)),
+            now,
+            filter.limit,
+        ],
     )?;
-    let key = params![
-        filter.platform.as_ref().map(PlatformId::as_str),
-        filter.name,
-        filter.created_after.map(|at| at.0),
-        after.as_ref().map(|(at, _)| *at),
-        after.as_ref().map(|(_, id)| id.as_str()),
-        now.0,
-        filter.limit
-    ];
-    let digests = statement.query_map(key, |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     let mut records = Vec::with_capacity(digests.len());
-    for hex in digests {
-        records.extend(rows::find_record(connection, &rows::digest_of(&hex)?)?);
+    for row in digests {
+        records.extend(rows::find_record(session, &rows::digest_of(&row.get::<String>(0)?)?)?);
     }
     Ok(records)
 }
 
-fn position(connection: &Connection, digest: &Digest) -> Result<Option<(i64, String)>> {
-    let position = connection
-        .prepare_cached("SELECT created_at, id FROM file_hashes WHERE file_hash = ?1")?
-        .query_row([digest.hex()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(position)
+fn position(session: &mut Session<'_>, digest: &Digest) -> Result<Option<(Timestamp, String)>> {
+    let row = session.row("SELECT created_at, id FROM file_hashes WHERE file_hash = ?1", bind![&digest.hex()])?;
+    row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
 }

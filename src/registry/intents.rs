@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
-
 use super::{Placement, Registry, new_id, rows};
+use crate::bind;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ContentKind, Replica, ReplicaStatus};
+use crate::store::{Id, Json, Session};
 
 /// How long a claim outlives a holder that died without a word.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -117,14 +117,20 @@ impl Registry {
         let (owner, now) = (self.owner.clone(), self.now());
         let registry = self.clone();
         self.store
-            .write(move |connection| {
-                retire_expired(connection, &intent.placement, now)?;
-                if let Some(replica) = rows::active_replica(connection, &intent.placement)? {
-                    name_content(connection, &intent, now)?;
+            .write(move |session| {
+                retire_expired(session, &intent.placement, now)?;
+                if let Some(replica) = rows::active_replica(session, &intent.placement)? {
+                    name_content(session, &intent, now)?;
                     return Ok(Claim::AlreadyThere(Box::new(replica)));
                 }
-                let claimed = claim(connection, intent, &owner, now)?;
-                Ok(claimed.map_or(Claim::Held, |intent| Claim::Ours(Box::new(HeldIntent::new(registry, intent)))))
+                match claim(session, &intent, &owner, now)? {
+                    Claimed::Held => Ok(Claim::Held),
+                    Claimed::Ours(intent) => Ok(Claim::Ours(Box::new(HeldIntent::new(registry, intent)))),
+                    Claimed::AlreadyThere(replica) => {
+                        name_content(session, &intent, now)?;
+                        Ok(Claim::AlreadyThere(replica))
+                    }
+                }
             })
             .await
     }
@@ -149,9 +155,9 @@ impl Registry {
     async fn update_held(&self, intent: &Intent, set: &'static str, now: Timestamp) -> Result<()> {
         let (id, fence, until) = (intent.id.clone(), intent.fence, now.plus(LEASE));
         self.store
-            .write(move |connection| {
+            .write(move |session| {
                 let sql = format!("UPDATE upload_intents SET {set} WHERE id = ?1 AND fence = ?2 AND state = 'sending'");
-                match connection.prepare_cached(&sql)?.execute(params![id, fence, now.0, until.0])? {
+                match session.execute(&sql, bind![Id(&id), fence, now, until])? {
                     1 => Ok(()),
                     _ => Err(taken_over()),
                 }
@@ -166,10 +172,10 @@ impl Registry {
     pub async fn settle(&self, intent: &Intent, new: &NewIntent, settlement: Settlement) -> Result<Replica> {
         let (intent, new, now) = (intent.clone(), new.clone(), self.now());
         self.store
-            .write(move |connection| {
-                close(connection, &intent, "bound", None, now)?;
-                let file_id = name_content(connection, &new, now)?;
-                insert_replica(connection, &intent, &file_id, &settlement, now)?;
+            .write(move |session| {
+                close(session, &intent, "bound", None, now)?;
+                let file_id = name_content(session, &new, now)?;
+                insert_replica(session, &intent, &file_id, &settlement, now)?;
                 Ok(replica(&intent.placement, settlement, now))
             })
             .await
@@ -180,25 +186,22 @@ impl Registry {
     pub async fn has_twin(&self, intent: &Intent) -> Result<bool> {
         let intent = intent.clone();
         self.store
-            .read(move |connection| {
-                let twins: u64 = connection
-                    .prepare_cached(
-                        "SELECT COUNT(*) FROM upload_intents
-                          WHERE platform = ?1 AND account = ?2 AND purpose = ?3 AND remote_name = ?4 AND file_size = ?5
-                            AND state = 'sending' AND id <> ?6",
-                    )?
-                    .query_row(
-                        params![
-                            intent.placement.platform.as_str(),
-                            intent.placement.account.as_str(),
-                            intent.placement.purpose.as_str(),
-                            intent.remote_name,
-                            intent.size,
-                            intent.id
-                        ],
-                        |row| row.get(0),
-                    )?;
-                Ok(twins > 0)
+            .read(move |session| {
+                let Placement { platform, account, purpose, .. } = &intent.placement;
+                let twins = session.row(
+                    "SELECT 1 FROM upload_intents
+                      WHERE platform = ?1 AND account = ?2 AND purpose = ?3 AND remote_name = ?4 AND file_size = ?5
+                        AND state = 'sending' AND id <> ?6",
+                    bind![
+                        rows::stored(platform),
+                        account.as_str(),
+                        purpose.as_str(),
+                        &intent.remote_name,
+                        intent.size,
+                        Id(&intent.id),
+                    ],
+                )?;
+                Ok(twins.is_some())
             })
             .await
     }
@@ -206,7 +209,7 @@ impl Registry {
     /// Closes the intent: nothing was stored, and anyone may try again.
     pub async fn fail(&self, intent: &Intent, error: &Error) -> Result<()> {
         let (intent, why, now) = (intent.clone(), error.message().to_owned(), self.now());
-        self.store.write(move |connection| close(connection, &intent, "failed", Some(&why), now)).await
+        self.store.write(move |session| close(session, &intent, "failed", Some(&why), now)).await
     }
 
     /// Lets go of the claim without waiting for the disk: for callers that were cancelled.
@@ -214,15 +217,14 @@ impl Registry {
     /// With `may_be_stored` the next one to come reconciles; without, it starts afresh.
     fn abandon(&self, intent: &Intent, may_be_stored: bool) {
         let (intent, now) = (intent.clone(), self.now());
-        self.store.write_soon(move |connection| match may_be_stored {
-            false => close(connection, &intent, "failed", Some("cancelled"), now),
+        self.store.write_soon(move |session| match may_be_stored {
+            false => close(session, &intent, "failed", Some("cancelled"), now),
             true => {
-                connection
-                    .prepare_cached(
-                        "UPDATE upload_intents SET lease_until = 0, updated_at = ?3
-                          WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
-                    )?
-                    .execute(params![intent.id, intent.fence, now.0])?;
+                session.execute(
+                    "UPDATE upload_intents SET lease_until = ?4, updated_at = ?3
+                      WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
+                    bind![Id(&intent.id), intent.fence, now, Timestamp(0)],
+                )?;
                 Ok(())
             }
         });
@@ -235,197 +237,227 @@ fn taken_over() -> Error {
 }
 
 /// A replica past its retention is gone, and must not be handed out or block a new one.
-fn retire_expired(connection: &Connection, placement: &Placement, now: Timestamp) -> Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?5
-              WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4
-                AND status = 'active' AND expires_at <= ?5",
-        )?
-        .execute(params![
-            placement.digest.hex(),
-            placement.platform.as_str(),
-            placement.account.as_str(),
-            placement.purpose.as_str(),
-            now.0
-        ])?;
+fn retire_expired(session: &mut Session<'_>, placement: &Placement, now: Timestamp) -> Result<()> {
+    let hex = placement.digest.hex();
+    let [digest, platform, account, purpose] = rows::place(placement, &hex);
+    session.execute(
+        "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?5
+          WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4
+            AND status = 'active' AND expires_at <= ?5",
+        &[digest, platform, account, purpose, now.into()],
+    )?;
     Ok(())
 }
 
 struct OpenIntent {
     id: String,
     fence: i64,
-    lease_until: i64,
+    lease_until: Timestamp,
     remote_name: String,
-    first_sent_at: i64,
-    updated_at: i64,
+    first_sent_at: Timestamp,
+    updated_at: Timestamp,
 }
 
 impl OpenIntent {
     /// Until when its holder may have been sending: it let go then, or it died before renewing its lease again.
     fn ended_at(&self) -> Timestamp {
-        Timestamp(self.updated_at).max(Timestamp(self.lease_until).minus(LEASE - RENEW_EVERY))
+        self.updated_at.max(self.lease_until.minus(LEASE - RENEW_EVERY))
     }
 }
 
-/// The intent that is now ours; `None` while someone alive has it.
-fn claim(connection: &Connection, new: NewIntent, owner: &str, now: Timestamp) -> Result<Option<Intent>> {
-    match open_intent(connection, &new.placement)? {
-        Some(open) if open.lease_until > now.0 => Ok(None),
-        Some(open) => take_over(connection, open, new, owner, now).map(Some),
-        None => begin(connection, new, owner, now).map(Some),
+enum Claimed {
+    AlreadyThere(Box<Replica>),
+    /// Someone alive has it.
+    Held,
+    Ours(Intent),
+}
+
+fn claim(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp) -> Result<Claimed> {
+    match open_intent(session, &new.placement)? {
+        Some(open) if open.lease_until > now => Ok(Claimed::Held),
+        Some(open) => take_over(session, open, new, owner, now),
+        None => begin(session, new, owner, now),
     }
 }
 
-fn open_intent(connection: &Connection, placement: &Placement) -> Result<Option<OpenIntent>> {
-    let open = connection
-        .prepare_cached(
-            "SELECT id, fence, lease_until, remote_name, first_sent_at, updated_at FROM upload_intents
-              WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4 AND state = 'sending'",
-        )?
-        .query_row(
-            params![
-                placement.digest.hex(),
-                placement.platform.as_str(),
-                placement.account.as_str(),
-                placement.purpose.as_str()
-            ],
-            |row| {
-                Ok(OpenIntent {
-                    id: row.get(0)?,
-                    fence: row.get(1)?,
-                    lease_until: row.get(2)?,
-                    remote_name: row.get(3)?,
-                    first_sent_at: row.get(4)?,
-                    updated_at: row.get(5)?,
-                })
-            },
-        )
-        .optional()?;
-    Ok(open)
+fn open_intent(session: &mut Session<'_>, placement: &Placement) -> Result<Option<OpenIntent>> {
+    let row = session.row(
+        "SELECT id, fence, lease_until, remote_name, first_sent_at, updated_at FROM upload_intents
+          WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4 AND state = 'sending'",
+        &rows::place(placement, &placement.digest.hex()),
+    )?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(OpenIntent {
+        id: row.get(0)?,
+        fence: row.get(1)?,
+        lease_until: row.get(2)?,
+        remote_name: row.get(3)?,
+        first_sent_at: row.get(4)?,
+        updated_at: row.get(5)?,
+    }))
 }
 
-fn take_over(connection: &Connection, open: OpenIntent, new: NewIntent, owner: &str, now: Timestamp) -> Result<Intent> {
-    let ended_at = open.ended_at();
-    connection
-        .prepare_cached(
-            "UPDATE upload_intents SET owner = ?2, fence = ?3, lease_until = ?4, updated_at = ?5 WHERE id = ?1",
-        )?
-        .execute(params![open.id, owner, open.fence + 1, now.plus(LEASE).0, now.0])?;
-    Ok(Intent {
+fn take_over(
+    session: &mut Session<'_>,
+    open: OpenIntent,
+    new: &NewIntent,
+    owner: &str,
+    now: Timestamp,
+) -> Result<Claimed> {
+    let taken = session.execute(
+        "UPDATE upload_intents SET owner = ?3, fence = fence + 1, lease_until = ?4, updated_at = ?5
+          WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
+        bind![Id(&open.id), open.fence, owner, now.plus(LEASE), now],
+    )?;
+    if taken == 0 {
+        return Ok(Claimed::Held); // another one was faster
+    }
+    Ok(Claimed::Ours(Intent {
+        taken_from: Some(open.ended_at()),
         id: open.id,
-        placement: new.placement,
+        placement: new.placement.clone(),
         fence: open.fence + 1,
         remote_name: open.remote_name,
         size: new.size,
-        first_sent_at: Timestamp(open.first_sent_at),
-        taken_from: Some(ended_at),
-    })
+        first_sent_at: open.first_sent_at,
+    }))
 }
 
-fn begin(connection: &Connection, new: NewIntent, owner: &str, now: Timestamp) -> Result<Intent> {
-    let id = new_id();
-    connection
-        .prepare_cached(
-            "INSERT INTO upload_intents (id, file_hash, platform, account, purpose, state, owner, fence, lease_until,
-                                         attempt, remote_name, file_size, first_sent_at, last_sent_at, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, 'sending', ?6, 1, ?7, 1, ?8, ?9, ?10, ?10, ?10, ?10)",
-        )?
-        .execute(params![
-            id,
-            new.placement.digest.hex(),
-            new.placement.platform.as_str(),
-            new.placement.account.as_str(),
-            new.placement.purpose.as_str(),
-            owner,
-            now.plus(LEASE).0,
-            new.remote_name,
-            new.size,
-            now.0
-        ])?;
-    Ok(Intent {
+fn begin(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp) -> Result<Claimed> {
+    let (id, hex) = (new_id(), new.placement.digest.hex());
+    let [digest, platform, account, purpose] = rows::place(&new.placement, &hex);
+    let begun = session.execute(
+        "INSERT INTO upload_intents (file_hash, platform, account, purpose, id, state, owner, fence, lease_until,
+                                     attempt, remote_name, file_size, first_sent_at, last_sent_at, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'sending', ?6, 1, ?7, 1, ?8, ?9, ?10, ?10, ?10, ?10)
+         ON CONFLICT (file_hash, platform, account, purpose) WHERE state = 'sending' DO NOTHING",
+        &[
+            digest,
+            platform,
+            account,
+            purpose,
+            Id(&id).into(),
+            owner.into(),
+            now.plus(LEASE).into(),
+            (&new.remote_name).into(),
+            new.size.into(),
+            now.into(),
+        ],
+    )?;
+    if begun == 0 {
+        return Ok(Claimed::Held);
+    }
+    // Whoever had the claim until just now may have settled it after we looked: then there is nothing to do.
+    if let Some(replica) = rows::active_replica(session, &new.placement)? {
+        session.execute("DELETE FROM upload_intents WHERE id = ?1", bind![Id(&id)])?;
+        return Ok(Claimed::AlreadyThere(Box::new(replica)));
+    }
+    Ok(Claimed::Ours(Intent {
         id,
-        placement: new.placement,
+        placement: new.placement.clone(),
         fence: 1,
-        remote_name: new.remote_name,
+        remote_name: new.remote_name.clone(),
         size: new.size,
         first_sent_at: now,
         taken_from: None,
-    })
+    }))
 }
 
-fn close(connection: &Connection, intent: &Intent, state: &str, why: Option<&str>, now: Timestamp) -> Result<()> {
-    let closed = connection
-        .prepare_cached(
-            "UPDATE upload_intents SET state = ?3, error = ?4, updated_at = ?5
-              WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
-        )?
-        .execute(params![intent.id, intent.fence, state, why, now.0])?;
+fn close(session: &mut Session<'_>, intent: &Intent, state: &str, why: Option<&str>, now: Timestamp) -> Result<()> {
+    let closed = session.execute(
+        "UPDATE upload_intents SET state = ?3, error = ?4, updated_at = ?5
+          WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
+        bind![Id(&intent.id), intent.fence, state, why, now],
+    )?;
     if closed == 1 { Ok(()) } else { Err(taken_over()) }
 }
 
 /// Makes sure the content and this name of it have rows; returns the id of the name's row.
-fn name_content(connection: &Connection, new: &NewIntent, now: Timestamp) -> Result<String> {
+fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Timestamp) -> Result<String> {
     let hex = new.placement.digest.hex();
-    let known: Option<String> = connection
-        .prepare_cached("SELECT id FROM file_uploads WHERE file_hash = ?1 AND filename = ?2")?
-        .query_row(params![hex, new.name], |row| row.get(0))
-        .optional()?;
-    if let Some(id) = known {
+    if let Some(id) = named(session, &hex, &new.name)? {
         return Ok(id);
     }
-    let original: Option<String> = connection
-        .prepare_cached("SELECT original_file_id FROM file_hashes WHERE file_hash = ?1")?
-        .query_row([&hex], |row| row.get(0))
-        .optional()?;
+    // One content may come from many at the same time, under one name.
+    session.lock(&hex)?;
+    if let Some(id) = named(session, &hex, &new.name)? {
+        return Ok(id);
+    }
+    let original = session.row("SELECT original_file_id FROM file_hashes WHERE file_hash = ?1", bind![&hex])?;
+    let original = original.map(|row| row.get::<Option<String>>(0)).transpose()?.flatten();
     let id = new_id();
-    connection
-        .prepare_cached(
-            "INSERT INTO file_uploads (id, filename, file_size, mime_type, file_hash, is_duplicate, original_file_id, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![id, new.name, new.size, new.mime, hex, original.is_some(), original, now.0])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO file_hashes (id, file_hash, original_file_id, file_size, content_type, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
-             ON CONFLICT (file_hash) DO UPDATE SET duplicate_count = duplicate_count + 1, updated_at = excluded.updated_at",
-        )?
-        .execute(params![new_id(), hex, id, new.size, new.mime, now.0])?;
+    session.execute(
+        "INSERT INTO file_uploads (id, filename, file_size, mime_type, file_hash, is_duplicate, original_file_id,
+                                   deduplication_checked, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        bind![
+            Id(&id),
+            &new.name,
+            new.size,
+            &new.mime,
+            &hex,
+            original.is_some(),
+            original.as_deref().map(Id),
+            true,
+            now,
+        ],
+    )?;
+    session.execute(
+        "INSERT INTO file_hashes (id, file_hash, original_file_id, file_size, content_type, duplicate_count, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6)
+         ON CONFLICT (file_hash) DO UPDATE
+            SET duplicate_count = COALESCE(file_hashes.duplicate_count, 0) + 1, updated_at = excluded.updated_at,
+                original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)",
+        bind![Id(&new_id()), &hex, Id(&id), new.size, &new.mime, now],
+    )?;
     Ok(id)
 }
 
+fn named(session: &mut Session<'_>, hex: &str, name: &str) -> Result<Option<String>> {
+    let sql = "SELECT id FROM file_uploads WHERE file_hash = ?1 AND filename = ?2";
+    session.row(sql, bind![hex, name])?.map(|row| row.get(0)).transpose()
+}
+
+/// A remote id that has a row already, of a file that was taken for lost, is bound anew.
 fn insert_replica(
-    connection: &Connection,
+    session: &mut Session<'_>,
     intent: &Intent,
     file_id: &str,
     settlement: &Settlement,
     now: Timestamp,
 ) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO platform_file_registry
-                 (id, file_id, file_hash, platform, account, purpose, platform_file_id, platform_metadata, remote_name,
-                  content_kind, file_size, status, last_verified, verification_count, remote_created_at, expires_at,
-                  created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'active', ?12, 1, ?13, ?14, ?12, ?12)",
-        )?
-        .execute(params![
-            new_id(),
-            file_id,
-            intent.placement.digest.hex(),
-            intent.placement.platform.as_str(),
-            intent.placement.account.as_str(),
-            intent.placement.purpose.as_str(),
-            settlement.remote_id,
-            settlement.raw.to_string(),
-            settlement.remote_name,
-            settlement.content.as_str(),
-            intent.size,
-            now.0,
-            settlement.created_at.0,
-            settlement.expires_at.map(|at| at.0)
-        ])?;
+    let (hex, raw) = (intent.placement.digest.hex(), settlement.raw.to_string());
+    let [digest, platform, account, purpose] = rows::place(&intent.placement, &hex);
+    session.execute(
+        "INSERT INTO platform_file_registry
+             (file_hash, platform, account, purpose, id, file_id, platform_file_id, platform_metadata, remote_name,
+              content_kind, file_size, status, last_verified, verification_count, remote_created_at, expires_at,
+              created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'active', ?12, 1, ?13, ?14, ?12, ?12)
+         ON CONFLICT (platform, platform_file_id) DO UPDATE
+            SET file_hash = excluded.file_hash, account = excluded.account, purpose = excluded.purpose,
+                file_id = excluded.file_id, platform_metadata = excluded.platform_metadata,
+                remote_name = excluded.remote_name, content_kind = excluded.content_kind,
+                file_size = excluded.file_size, status = 'active', last_verified = excluded.last_verified,
+                remote_created_at = excluded.remote_created_at, expires_at = excluded.expires_at,
+                updated_at = excluded.updated_at",
+        &[
+            digest,
+            platform,
+            account,
+            purpose,
+            Id(&new_id()).into(),
+            Id(file_id).into(),
+            (&settlement.remote_id).into(),
+            Json(&raw).into(),
+            (&settlement.remote_name).into(),
+            settlement.content.as_str().into(),
+            intent.size.into(),
+            now.into(),
+            settlement.created_at.into(),
+            settlement.expires_at.into(),
+        ],
+    )?;
     Ok(())
 }
 

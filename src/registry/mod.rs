@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::model::{AccountId, Digest, PlatformId, Purpose};
-use crate::store::Store;
+use crate::store::{Location, Store};
 
 pub use files::{FileFilter, Usage};
 pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, RENEW_EVERY, Settlement};
@@ -32,6 +32,8 @@ pub struct Placement {
 #[derive(Clone, Debug)]
 pub struct Registry {
     store: Store,
+    /// What is known of this machine's own files: in `store` too, where that is this machine's alone.
+    sources: Store,
     clock: Arc<dyn Clock>,
     /// Names this process in claims.
     owner: Arc<str>,
@@ -43,17 +45,19 @@ impl Registry {
     /// # Errors
     /// `Registry`, see [`Store::open`].
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Registry::new(Store::open(path, clock.now())?, clock))
+        let store = Store::open(&Location::file(path), clock.now())?;
+        Ok(Registry::new(store.clone(), store, clock))
     }
 
-    /// The registry of an open database.
-    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+    /// The registry of an open database; `sources` keeps what is known of this machine's own files.
+    pub fn new(store: Store, sources: Store, clock: Arc<dyn Clock>) -> Self {
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
-        Registry { store, clock, owner }
+        Registry { store, sources, clock, owner }
     }
 
     pub fn close(&self) {
         self.store.close();
+        self.sources.close();
     }
 
     fn now(&self) -> Timestamp {

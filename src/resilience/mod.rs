@@ -36,7 +36,7 @@ pub use rate_limiter::RateLimiter;
 pub use retry::RetryPolicy;
 pub use retry_budget::{BudgetHealth, Counts, Spending};
 pub use slowness::note_wait;
-pub use state::{Memory, Redis, RedisOptions, SharedState, Sqlite, StateBackend, Step};
+pub use state::{Database, Memory, Redis, RedisOptions, SharedState, StateBackend, Step};
 
 /// How calls of one account are made survivable.
 #[derive(Clone, Copy, Debug)]

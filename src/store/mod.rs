@@ -1,101 +1,138 @@
-//! The database layer: one SQLite file that all processes of a host may share.
+//! The database layer: an SQLite file for the processes of one host, or PostgreSQL for those of many.
 //!
-//! One thread owns the writing connection and commits whatever has queued up as one transaction, so that many
-//! small commits cost one sync; a job's caller hears of it only after that commit. Readers have connections of
-//! their own (WAL: they never wait for the writer).
+//! Whoever uses it hands over jobs: a write job is one transaction, and its caller hears of it only once that is
+//! committed. Jobs are written once, for both ([`Session`]).
 
+mod location;
 mod migrations;
+mod postgres;
+mod session;
+mod sqlite;
+mod value;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::fmt;
+use std::sync::{Arc, mpsc};
 
-use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a process waits for another one's write.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Jobs that may share one commit.
-const BATCH: usize = 64;
-
-const READERS: usize = 2;
-
-type Reply = Box<dyn FnOnce(Result<()>) + Send>;
-/// Runs in the open transaction; without one (it could not begin) it only makes its reply.
-type Job = Box<dyn FnOnce(Option<&Connection>) -> Reply + Send>;
+pub use location::{Location, PostgresOptions};
+pub use migrations::{Plan, Status};
+pub use session::Session;
+pub use value::{Cell, FromCell, Id, Json, Kind, Row, Typed, Value};
 
 /// A handle to the database; clones share it.
-#[derive(Clone)]
-pub struct Store(Arc<Inner>);
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Engine>);
 
-struct Inner {
-    path: PathBuf,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
-    readers: Mutex<Vec<Connection>>,
-    in_memory: bool,
-    /// The process that opened it: neither threads nor SQLite connections survive a fork.
-    process: u32,
+enum Engine {
+    Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
 }
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Store({:?})", self.0.path)
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Engine::Sqlite(engine) => engine.fmt(f),
+            Engine::Postgres(engine) => engine.fmt(f),
+        }
+    }
+}
+
+/// Runs in a session; without one (there is none to be had) it only makes its reply.
+type Job = Box<dyn FnOnce(Option<&mut Session<'_>>) -> Done + Send>;
+
+/// What became of a job, before its transaction has ended.
+struct Done {
+    /// Whether what it wrote is to be kept.
+    is_good: bool,
+    /// Told how the transaction ended.
+    reply: Box<dyn FnOnce(Result<()>) + Send>,
+}
+
+impl Done {
+    /// The same, but its caller is told that it failed.
+    fn failed(self, error: Error) -> Self {
+        Done { is_good: false, reply: Box::new(move |ended| (self.reply)(ended.and(Err(error)))) }
     }
 }
 
 impl Store {
-    /// Opens (and, where needed, creates and migrates) the database at `path`; `:memory:` keeps it in memory.
+    /// Opens the database, and brings its schema up to date where nobody needs to be asked.
     ///
-    /// Blocking: it touches the disk.
+    /// Blocking: it touches the disk or the network.
     ///
     /// # Errors
-    /// `Registry` when the file cannot be opened, is no SQLite database, or was written by a newer version.
-    pub fn open(path: &Path, now: Timestamp) -> Result<Self> {
-        let in_memory = path == Path::new(":memory:");
-        if !in_memory {
-            create_parent(path)?;
+    /// `Registry` when it cannot be opened, is no such database, was written by a newer version, or holds tables of the
+    /// existing EXAI tool that were not adopted yet.
+    pub fn open(location: &Location, now: Timestamp) -> Result<Self> {
+        match location {
+            Location::Sqlite(path) => Ok(Store(Arc::new(Engine::Sqlite(sqlite::Sqlite::open(path, now)?)))),
+            Location::Postgres(_) => {
+                let store = Store::connect(location)?;
+                store.migrate(now, false)?;
+                Ok(store)
+            }
         }
-        let cannot = |error: rusqlite::Error| cannot_open(path, error);
-        let mut writer = when_free(|| connect(path, in_memory)).map_err(cannot)?;
-        migrations::migrate(&mut writer, now).map_err(|error| error.into_registry_error(path))?;
-        let readers = (0..if in_memory { 0 } else { READERS })
-            .map(|_| connect_reader(path))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(cannot)?;
+    }
 
-        let (jobs, queue) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("exai-files-registry".into())
-            .spawn(move || write_jobs(writer, &queue))
-            .map_err(|error| {
-                Error::new(ErrorKind::Registry, "the registry's thread did not start").with_source(error)
-            })?;
-        Ok(Store(Arc::new(Inner {
-            path: path.to_owned(),
-            jobs: Mutex::new(Some(jobs)),
-            writer: Mutex::new(Some(thread)),
-            readers: Mutex::new(readers),
-            in_memory,
-            process: std::process::id(),
+    /// Connects to the database as it is, for [`plan`](Self::plan), [`migrate`](Self::migrate) and
+    /// [`status`](Self::status). An SQLite file is made and brought up to date all the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for the schema.
+    pub fn connect(location: &Location) -> Result<Self> {
+        Ok(Store(Arc::new(match location {
+            Location::Sqlite(path) => Engine::Sqlite(sqlite::Sqlite::open(path, SystemClock.now())?),
+            Location::Postgres(options) => Engine::Postgres(postgres::Postgres::connect(options)?),
         })))
+    }
+
+    /// The steps that the schema has yet to take. Blocking.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn plan(&self) -> Result<Plan> {
+        self.read_blocking(migrations::plan)
+    }
+
+    /// Takes them, in one transaction; with `adopt`, also the one that takes over tables of the EXAI tool. Blocking.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn migrate(&self, now: Timestamp, adopt: bool) -> Result<()> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let work = move |session: &mut Session<'_>| migrations::migrate(session, now, adopt);
+        self.submit(true, work, move |outcome| {
+            let _ = reply.send(outcome);
+        })?;
+        answer.recv().unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// How the database is. Blocking.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn status(&self) -> Result<Status> {
+        let database = format!("{:?}", self.0);
+        self.read_blocking(move |session| migrations::status(session, database))
     }
 
     /// Runs `job` in a write transaction and returns once it is on disk.
     ///
     /// The job sees all earlier writes; an error from it undoes its own writes only.
+    ///
+    /// # Errors
+    /// The job's own; `Registry` when it could not be written or, with PostgreSQL, no connection was free in time.
     pub async fn write<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.submit(job, move |outcome| {
+        self.submit(true, job, move |outcome| {
             let _ = reply.send(outcome);
         })?;
         answer.await.unwrap_or_else(|_| Err(closed()))
@@ -104,9 +141,9 @@ impl Store {
     /// Queues `job` without waiting for it: for the last words of a cancelled call.
     pub fn write_soon<F>(&self, job: F)
     where
-        F: FnOnce(&Connection) -> Result<()> + Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<()> + Send + 'static,
     {
-        let queued = self.submit(job, |outcome| {
+        let queued = self.submit(true, job, |outcome| {
             if let Err(error) = outcome {
                 tracing::warn!(%error, "registry: a cancelled call could not be noted");
             }
@@ -116,196 +153,89 @@ impl Store {
         }
     }
 
-    /// Runs `query` on a reading connection, without waiting for writers.
+    /// Runs `query` without waiting for writers.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
     pub async fn read<T, F>(&self, query: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
     {
+        if matches!(*self.0, Engine::Postgres(_)) {
+            let (reply, answer) = oneshot::channel();
+            self.submit(false, query, move |outcome| {
+                let _ = reply.send(outcome);
+            })?;
+            return answer.await.unwrap_or_else(|_| Err(closed()));
+        }
         let store = self.clone();
         let work = tokio::task::spawn_blocking(move || store.read_blocking(query));
         work.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// As [`read`](Self::read), for callers that are on a blocking thread already.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
     pub fn read_blocking<T, F>(&self, query: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
     {
-        if self.0.in_memory {
-            // There is one connection, and the writer has it.
-            let (reply, answer) = mpsc::sync_channel(1);
-            self.submit(query, move |outcome| {
-                let _ = reply.send(outcome);
-            })?;
-            return answer.recv().unwrap_or_else(|_| Err(closed()));
-        }
-        let connection = self.0.take_reader()?;
-        let outcome = query(&connection);
-        self.0.give_back(connection);
-        outcome
+        let query = match &*self.0 {
+            Engine::Sqlite(engine) => match engine.read(query) {
+                Ok(outcome) => return outcome,
+                Err(query) => query,
+            },
+            Engine::Postgres(_) => query,
+        };
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.submit(false, query, move |outcome| {
+            let _ = reply.send(outcome);
+        })?;
+        answer.recv().unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Finishes what is queued and closes the file. Later calls fail.
+    /// Finishes what is queued and closes the database. Later calls fail.
     pub fn close(&self) {
         self.0.close();
     }
 
-    fn submit<T, F, R>(&self, job: F, reply: R) -> Result<()>
+    fn submit<T, F, R>(&self, is_write: bool, work: F, reply: R) -> Result<()>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
         R: FnOnce(Result<T>) + Send + 'static,
     {
-        let job: Job = Box::new(move |connection| {
-            let outcome = connection.map(|connection| in_savepoint(connection, job));
-            Box::new(move |committed| reply(committed.and_then(|()| outcome.unwrap_or_else(|| Err(closed())))))
+        let job: Job = Box::new(move |session| {
+            let outcome = session.map(work);
+            let is_good = matches!(outcome, Some(Ok(_)));
+            let reply = move |ended: Result<()>| reply(ended.and_then(|()| outcome.unwrap_or_else(|| Err(closed()))));
+            Done { is_good, reply: Box::new(reply) }
         });
-        let jobs = self.0.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(closed)
+        match &*self.0 {
+            Engine::Sqlite(engine) => engine.submit(job),
+            Engine::Postgres(engine) => engine.submit(job, is_write),
+        }
     }
 }
 
-impl Inner {
-    fn take_reader(&self) -> Result<Connection> {
-        let pooled = self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
-        match pooled {
-            Some(connection) => Ok(connection),
-            None => connect_reader(&self.path).map_err(|error| cannot_open(&self.path, error)),
-        }
-    }
-
-    fn give_back(&self, connection: Connection) {
-        let mut readers = self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if readers.len() < READERS {
-            readers.push(connection);
-        }
-    }
-
+impl Engine {
     fn close(&self) {
-        self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let thread = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        if self.process != std::process::id() {
-            // A forked child: there is no thread to wait for, and the connections are the parent's.
-            std::mem::forget((thread, readers));
-            return;
-        }
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        match self {
+            Engine::Sqlite(engine) => engine.close(),
+            Engine::Postgres(engine) => engine.close(),
         }
     }
 }
 
-impl Drop for Inner {
+impl Drop for Engine {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-fn create_parent(path: &Path) -> Result<()> {
-    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
-    std::fs::create_dir_all(parent).map_err(|error| {
-        Error::new(ErrorKind::Registry, format!("the registry's directory {parent:?} cannot be made: {error}"))
-            .with_hint("set `registry.path` to a place this user may write to")
-            .with_source(error)
-    })
-}
-
-/// Tries again while another process changes the journal mode: for that SQLite answers "locked" at once, whatever
-/// the busy time-out says.
-fn when_free<T>(mut open: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    let give_up = std::time::Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match open() {
-            Err(error)
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
-                    && std::time::Instant::now() < give_up =>
-            {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
-    let connection = if in_memory { Connection::open_in_memory()? } else { Connection::open(path)? };
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    if !in_memory {
-        // The pragma answers with the mode it got; on file systems without shared memory that is not WAL, and
-        // then SQLite still works, only slower.
-        let _mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    }
-    // FULL: an acknowledged upload survives a power cut, so it is never sent again.
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")?;
-    prepare(connection)
-}
-
-/// What every connection has: SQLite's own `lower` knows ASCII only.
-fn prepare(connection: Connection) -> rusqlite::Result<Connection> {
-    connection.set_prepared_statement_cache_capacity(64);
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    connection.create_scalar_function("folded", 1, flags, |context| {
-        Ok(context.get::<Option<String>>(0)?.map(|text| text.to_lowercase()))
-    })?;
-    Ok(connection)
-}
-
-fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.execute_batch("PRAGMA query_only = ON; PRAGMA foreign_keys = ON;")?;
-    prepare(connection)
-}
-
-fn write_jobs(mut connection: Connection, queue: &mpsc::Receiver<Job>) {
-    while let Ok(first) = queue.recv() {
-        let batch = std::iter::once(first).chain(std::iter::from_fn(|| queue.try_recv().ok())).take(BATCH);
-        let (replies, outcome) = write_batch(&mut connection, batch);
-        for reply in replies {
-            reply(outcome.as_ref().copied().map_err(|error| write_failed(&error.to_string())));
-        }
-    }
-}
-
-fn write_batch(connection: &mut Connection, batch: impl Iterator<Item = Job>) -> (Vec<Reply>, rusqlite::Result<()>) {
-    match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-        Ok(transaction) => {
-            let replies = batch.map(|job| job(Some(&transaction))).collect();
-            (replies, transaction.commit())
-        }
-        Err(error) => (batch.map(|job| job(None)).collect(), Err(error)),
-    }
-}
-
-fn in_savepoint<T>(connection: &Connection, job: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    connection.execute_batch("SAVEPOINT job").map_err(|error| write_failed(&error.to_string()))?;
-    let outcome = job(connection);
-    let end = if outcome.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-    connection.execute_batch(end).map_err(|error| write_failed(&error.to_string()))?;
-    outcome
-}
-
-fn write_failed(why: &str) -> Error {
-    Error::new(ErrorKind::Registry, format!("the registry could not be written: {why}"))
-        .with_hint("check the disk and that nothing else holds the database")
-}
-
 fn closed() -> Error {
     Error::new(ErrorKind::Registry, "the registry is closed").with_hint("open a new client")
-}
-
-fn cannot_open(path: &Path, error: rusqlite::Error) -> Error {
-    Error::new(ErrorKind::Registry, format!("the registry {path:?} cannot be opened: {error}"))
-        .with_hint("set `registry.path` to a SQLite file this user may write to")
-        .with_source(error)
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        Error::new(ErrorKind::Registry, format!("the registry failed: {error}")).with_source(error)
-    }
 }

@@ -4,6 +4,7 @@
 mod choose;
 mod circuit_breaker;
 mod config;
+mod databases;
 mod error_tables;
 mod fault_proxy;
 mod interrupted;

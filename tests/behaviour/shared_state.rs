@@ -8,14 +8,15 @@ use exai_files::clock::{Clock as _, SystemClock, Timestamp};
 use exai_files::error::ErrorKind;
 use exai_files::model::{AccountId, Operation, Origin, PlatformId, Secret};
 use exai_files::resilience::{
-    Ask, Breaker, BreakerSettings, BreakerState, Memory, Mode, Outcome, PaceStep, Rate, RateLimiter, Rates, Redis,
-    RedisOptions, Resilience, ResilienceOptions, RetryPolicy, SharedState, Sqlite, StateBackend, Step, Window,
+    Ask, Breaker, BreakerSettings, BreakerState, Database, Memory, Mode, Outcome, PaceStep, Rate, RateLimiter, Rates,
+    Redis, RedisOptions, Resilience, ResilienceOptions, RetryPolicy, SharedState, StateBackend, Step, Window,
 };
-use exai_files::store::Store;
+use exai_files::store::{Location, Store};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::databases::{POOLED, new_database, open};
 use crate::redis_server::{RedisServer, backend, cli, free_port, patient_backend};
 use crate::world::{World, request, upload};
 
@@ -29,10 +30,16 @@ fn memory() -> Pair {
 
 fn sqlite(directory: &tempfile::TempDir) -> Pair {
     let open = || {
-        let store = Store::open(&directory.path().join("r.db"), SystemClock.now()).unwrap();
-        Arc::new(Sqlite::new(store, Arc::new(SystemClock))) as Arc<dyn StateBackend>
+        let store = Store::open(&Location::file(directory.path().join("r.db")), SystemClock.now()).unwrap();
+        Arc::new(Database::new(store, Arc::new(SystemClock))) as Arc<dyn StateBackend>
     };
     [open(), open()]
+}
+
+fn postgresql() -> Pair {
+    let location = Location::Postgres(new_database(POOLED));
+    let one = || Arc::new(Database::new(open(&location), Arc::new(SystemClock))) as Arc<dyn StateBackend>;
+    [one(), one()]
 }
 
 fn redis(url: &str) -> Pair {
@@ -191,6 +198,11 @@ async fn memory_conforms() {
 #[tokio::test]
 async fn sqlite_conforms() {
     conforms(sqlite(&tempfile::tempdir().unwrap())).await;
+}
+
+#[tokio::test]
+async fn postgresql_conforms() {
+    conforms(postgresql()).await;
 }
 
 #[tokio::test]

@@ -14,12 +14,14 @@ use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
 use exai_files::platform::{FilesApi, Profile, moonshot, zai, zhipu};
 use exai_files::registry::Registry;
 use exai_files::resilience::{
-    BreakerSettings, Lane, Memory, Rate, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState, Sqlite,
+    BreakerSettings, Database, Lane, Memory, Rate, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState,
 };
 use exai_files::simulator::{FaultProxy, Options, Simulator};
-use exai_files::store::Store;
+use exai_files::store::{Location, Store};
 use exai_files::transport::{HttpClient, HttpOptions, Timeouts};
 use serde_json::{Value, json};
+
+use crate::databases;
 
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -156,7 +158,7 @@ impl World {
 
     /// With a registry of its own; only breakers, limits and budgets are shared.
     pub fn manager_on(&self, shared: SharedState) -> Manager {
-        let store = Store::open(Path::new(":memory:"), clock().now()).unwrap();
+        let store = databases::open(&databases::place(Path::new(":memory:")));
         self.connect("default", store, &shared, ManagerOptions::default(), Timeouts::default(), &OPTIONS)
     }
 
@@ -168,8 +170,8 @@ impl World {
         timeouts: Timeouts,
         resilience_options: &ResilienceOptions,
     ) -> Manager {
-        let store = Store::open(registry, clock().now()).unwrap();
-        let shared = SharedState::new(Sqlite::new(store.clone(), clock()));
+        let store = databases::open(&databases::place(registry));
+        let shared = SharedState::new(Database::new(store.clone(), clock()));
         self.connect(account, store, &shared, options, timeouts, resilience_options)
     }
 
@@ -193,7 +195,8 @@ impl World {
                 commit_horizon: Duration::from_millis(60),
             }
         });
-        Manager::new(Registry::new(store, clock()), clock(), options, connections)
+        let sources = databases::open(&Location::file(":memory:"));
+        Manager::new(Registry::new(store, sources, clock()), clock(), options, connections)
     }
 }
 

@@ -1,11 +1,11 @@
 //! What breakers, limits and budgets know, for all who share it: one process ([`Memory`]), the processes of one host
-//! (the registry's file, [`Sqlite`]), or many hosts ([`Redis`]).
+//! (the registry's file, [`Database`]), or many hosts ([`Redis`]).
 //!
 //! State that cannot be reached makes no call fail and none wait: its users go on with what they knew.
 
+mod database;
 mod memory;
 mod redis;
-mod sqlite;
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +20,9 @@ use super::pace::{Pace, PaceAnswer, PaceStep, Rates};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
+pub use database::Database;
 pub use memory::Memory;
 pub use redis::{Redis, RedisOptions};
-pub use sqlite::Sqlite;
 
 /// Changes a piece of state, given as it is (`None`: there is none) and the time; gives what is to be kept (`None`: as
 /// it was). It may be called more than once; its last call counts.

@@ -1,0 +1,497 @@
+//! A PostgreSQL database, plain or Supabase's, also behind a pooler in transaction mode.
+//!
+//! Each connection has a thread of its own that takes jobs from one queue. Nothing outlives a transaction: no prepared
+//! statement, no setting, no session lock; each statement is one group of messages with its parameters' types
+//! (`query_typed`), so that a pooler cannot come between.
+
+mod transport;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut as _, BytesMut};
+use tokio::runtime::Runtime;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::Job;
+use super::location::PostgresOptions;
+use super::session::Session;
+use super::value::{Cell, Kind, Row, Value};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result, Retry};
+
+use transport::Server;
+
+/// A connection that nobody needed for so long is closed.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Pauses between two tries to connect.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// From 1970 to 2000, where PostgreSQL's times begin, in µs.
+const EPOCH: i64 = 946_684_800_000_000;
+
+pub(super) struct Postgres {
+    queue: Arc<Queue>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    connections: usize,
+    /// The process that opened it: threads do not survive a fork.
+    process: u32,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.queue.server)
+    }
+}
+
+/// Jobs that wait for a connection, and what the threads that have one share.
+struct Queue {
+    server: Server,
+    timeout: Duration,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Queued>,
+    /// Threads that wait for a job.
+    idle: usize,
+    threads: usize,
+    is_closed: bool,
+}
+
+struct Queued {
+    job: Job,
+    is_write: bool,
+    give_up: Instant,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job; `None` when there has been none for long, or there will be no more.
+    fn next(&self) -> Option<Queued> {
+        let mut state = self.state();
+        loop {
+            if let Some(queued) = state.jobs.pop_front() {
+                return Some(queued);
+            }
+            if state.is_closed {
+                state.threads -= 1;
+                return None;
+            }
+            state.idle += 1;
+            let (woken, waited) = self.arrived.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if waited.timed_out() && state.jobs.is_empty() {
+                state.threads -= 1;
+                return None;
+            }
+        }
+    }
+}
+
+impl Postgres {
+    /// Connects, and looks at nothing yet.
+    pub(super) fn connect(options: &PostgresOptions) -> Result<Self> {
+        let server = Server::new(options)?;
+        let queue = Queue { server, timeout: options.timeout, state: Mutex::default(), arrived: Condvar::new() };
+        Ok(Postgres {
+            queue: Arc::new(queue),
+            threads: Mutex::default(),
+            connections: options.connections.max(1),
+            process: std::process::id(),
+        })
+    }
+
+    pub(super) fn submit(&self, job: Job, is_write: bool) -> Result<()> {
+        if self.process != std::process::id() {
+            return Err(super::closed());
+        }
+        let give_up = Instant::now() + self.queue.timeout;
+        let mut state = self.queue.state();
+        if state.is_closed {
+            return Err(super::closed());
+        }
+        state.jobs.push_back(Queued { job, is_write, give_up });
+        let needs_thread = state.idle < state.jobs.len() && state.threads < self.connections;
+        state.threads += usize::from(needs_thread);
+        drop(state);
+        self.queue.arrived.notify_one();
+        if needs_thread { self.start_thread() } else { Ok(()) }
+    }
+
+    fn start_thread(&self) -> Result<()> {
+        let queue = self.queue.clone();
+        let started = std::thread::Builder::new().name("exai-files-registry".into()).spawn(move || take_jobs(&queue));
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.is_finished());
+        match started {
+            Ok(thread) => {
+                threads.push(thread);
+                Ok(())
+            }
+            Err(error) => {
+                self.queue.state().threads -= 1;
+                Err(Error::new(ErrorKind::Registry, "the registry's thread did not start").with_source(error))
+            }
+        }
+    }
+
+    pub(super) fn close(&self) {
+        if self.process != std::process::id() {
+            return; // a forked child: the threads and connections are the parent's
+        }
+        self.queue.state().is_closed = true;
+        self.queue.arrived.notify_all();
+        for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let _ = thread.join();
+        }
+    }
+}
+
+// ===== a thread and its connection =====
+
+fn take_jobs(queue: &Queue) {
+    let mut line = Line { server: &queue.server, timeout: queue.timeout, connection: None };
+    while let Some(queued) = queue.next() {
+        line.run(queued);
+    }
+}
+
+/// A connection that is made when it is needed, and again when it was lost.
+struct Line<'q> {
+    server: &'q Server,
+    timeout: Duration,
+    connection: Option<Connection>,
+}
+
+impl Line<'_> {
+    fn run(&mut self, queued: Queued) {
+        let Queued { job, is_write, give_up } = queued;
+        match self.begin(is_write, give_up) {
+            Err(error) => (job(None).reply)(Err(error)),
+            Ok(connection) => {
+                let done = job(Some(&mut Session::postgres(connection)));
+                let is_good = done.is_good;
+                let ended = if is_write { self.end(is_good) } else { Ok(()) };
+                (done.reply)(ended);
+            }
+        }
+        if self.connection.as_ref().is_some_and(Connection::is_lost) {
+            self.connection = None;
+        }
+    }
+
+    /// A connection with, for a write job, a transaction begun. A connection that was lost while it was idle is made
+    /// anew: nothing was asked of it yet.
+    fn begin(&mut self, is_write: bool, give_up: Instant) -> Result<&mut Connection> {
+        loop {
+            let error = match self.begin_once(is_write) {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            self.connection = None;
+            if error.retry() == Retry::Never || Instant::now() + AGAIN >= give_up {
+                return Err(error);
+            }
+            std::thread::sleep(AGAIN);
+        }
+        self.connection.as_mut().ok_or_else(super::closed)
+    }
+
+    fn begin_once(&mut self, is_write: bool) -> Result<()> {
+        let mut connection = match self.connection.take() {
+            Some(connection) if !connection.is_lost() => connection,
+            _ => Connection::new(self.server, self.timeout)?,
+        };
+        if is_write {
+            connection.begin()?;
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn end(&mut self, is_good: bool) -> Result<()> {
+        let Some(connection) = &mut self.connection else { return Err(super::closed()) };
+        if !is_good {
+            // What cannot be undone because the connection is gone is undone with it.
+            let _ = connection.batch("ROLLBACK");
+            return Ok(());
+        }
+        match connection.commit() {
+            Err(error) if connection.is_lost() => {
+                let transaction = connection.transaction;
+                self.connection = None;
+                self.outcome_of(transaction, error)
+            }
+            ended => ended,
+        }
+    }
+
+    /// What became of a transaction whose commit got no answer: the server is asked, never told again.
+    fn outcome_of(&mut self, transaction: i64, lost: Error) -> Result<()> {
+        let give_up = Instant::now() + self.timeout;
+        loop {
+            match self.ask_outcome(transaction) {
+                Ok(Some(true)) => return Ok(()),
+                Ok(Some(false)) => return Err(lost),
+                Ok(None) | Err(_) if Instant::now() + AGAIN < give_up => std::thread::sleep(AGAIN),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::Registry,
+                        "the registry may or may not have been written: its server went away meanwhile",
+                    )
+                    .with_hint("do it again: what was written is found then")
+                    .with_source(lost));
+                }
+            }
+        }
+    }
+
+    /// Whether it was committed; `None` while it is under way.
+    fn ask_outcome(&mut self, transaction: i64) -> Result<Option<bool>> {
+        self.begin_once(false)?;
+        let connection = self.connection.as_mut().ok_or_else(super::closed)?;
+        let row = connection.rows("SELECT txid_status(?1)", crate::bind![transaction])?.into_iter().next();
+        Ok(match row.map(|row| row.get::<Option<String>>(0)).transpose()?.flatten().as_deref() {
+            Some("committed") => Some(true),
+            Some("aborted") => Some(false),
+            _ => None,
+        })
+    }
+}
+
+/// One connection to the server.
+pub(super) struct Connection {
+    client: Client,
+    /// Drives the connection while somebody waits for it.
+    runtime: Runtime,
+    timeout: Duration,
+    /// Of the transaction that is open.
+    transaction: i64,
+    /// Whether a statement of it failed: PostgreSQL would answer COMMIT by undoing all, and call that a success.
+    has_failed: bool,
+    is_stuck: bool,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    fn new(server: &Server, timeout: Duration) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Registry, "no connection could be made").with_source(error))?;
+        let client = runtime.block_on(server.connect(timeout))?;
+        Ok(Connection { client, runtime, timeout, transaction: 0, has_failed: false, is_stuck: false })
+    }
+
+    fn is_lost(&self) -> bool {
+        // Lets the connection's task see what happened while nobody waited.
+        self.runtime.block_on(tokio::task::yield_now());
+        self.is_stuck || self.client.is_closed()
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.has_failed = false;
+        // In one round trip; the number tells later what became of a commit that got no answer.
+        let sql = "BEGIN; SELECT txid_current()";
+        let answer = Self::in_time(&self.runtime, self.timeout, &mut self.is_stuck, self.client.simple_query(sql))?;
+        let number = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).and_then(|number| number.parse().ok()),
+            _ => None,
+        });
+        self.transaction = number.unwrap_or_default();
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.has_failed {
+            let _ = self.batch("ROLLBACK");
+            return Err(Error::new(ErrorKind::Registry, "a statement of this transaction had failed"));
+        }
+        self.batch("COMMIT")
+    }
+
+    pub(super) fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64> {
+        let (sql, parameters) = (numbered(sql), parameters(values));
+        let asking = self.client.execute_typed(&sql, &parameters);
+        let answer = Self::in_time(&self.runtime, self.timeout, &mut self.is_stuck, asking);
+        self.has_failed |= answer.is_err();
+        answer
+    }
+
+    pub(super) fn rows(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>> {
+        let (sql, parameters) = (numbered(sql), parameters(values));
+        let asking = self.client.query_typed(&sql, &parameters);
+        let answer = Self::in_time(&self.runtime, self.timeout, &mut self.is_stuck, asking);
+        self.has_failed |= answer.is_err();
+        answer?.iter().map(row).collect()
+    }
+
+    pub(super) fn batch(&mut self, sql: &str) -> Result<()> {
+        let asking = self.client.batch_execute(sql);
+        let answer = Self::in_time(&self.runtime, self.timeout, &mut self.is_stuck, asking);
+        self.has_failed |= answer.is_err();
+        answer
+    }
+
+    pub(super) fn lock(&mut self, name: &str) -> Result<()> {
+        self.rows("SELECT pg_advisory_xact_lock(hashtextextended(?1, 0))::text", crate::bind![name]).map(drop)
+    }
+
+    /// A server that does not answer is as good as gone.
+    fn in_time<T>(
+        runtime: &Runtime,
+        timeout: Duration,
+        is_stuck: &mut bool,
+        asking: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T> {
+        match runtime.block_on(async { tokio::time::timeout(timeout, asking).await }) {
+            Ok(answer) => answer.map_err(|error| failed(&error)),
+            Err(_) => {
+                *is_stuck = true;
+                Err(Error::new(ErrorKind::Registry, "the registry's server does not answer")
+                    .with_hint("see whether it is overloaded; `registry.timeout` is how long it is waited for")
+                    .with_retry(Retry::Yes, None))
+            }
+        }
+    }
+}
+
+/// `?1` is SQLite's way of writing `$1`.
+fn numbered(sql: &str) -> String {
+    sql.replace('?', "$")
+}
+
+/// What went wrong, for people: what to do about it, and whether another connection may help.
+fn failed(error: &tokio_postgres::Error) -> Error {
+    let Some(told) = error.as_db_error() else { return unreachable(error) };
+    let code = told.code();
+    let (hint, retry) = match code {
+        _ if code.code().starts_with("08") || code.code().starts_with("57P") => {
+            ("the server went away; try again", Retry::Yes)
+        }
+        &SqlState::TOO_MANY_CONNECTIONS => {
+            ("lower `registry.connections`, or put a pooler in front of the server", Retry::Yes)
+        }
+        &SqlState::DISK_FULL => ("the server's disk is full", Retry::Never),
+        &SqlState::INSUFFICIENT_PRIVILEGE => ("grant this role what it needs, or use the tables' owner", Retry::Never),
+        &SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN => {
+            ("`exai-files db status` says what is missing, `db migrate` makes it", Retry::Never)
+        }
+        &SqlState::READ_ONLY_SQL_TRANSACTION => ("this is a standby; use the primary's URL", Retry::Yes),
+        &SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            ("check the user name and password in `registry.url`", Retry::Never)
+        }
+        &SqlState::INVALID_CATALOG_NAME => ("check the database name in `registry.url`, or create it", Retry::Never),
+        _ => ("see the server's log", Retry::Never),
+    };
+    Error::new(ErrorKind::Registry, format!("the registry's server refused: {} ({})", told.message(), code.code()))
+        .with_hint(hint)
+        .with_retry(retry, None)
+}
+
+fn unreachable(error: &tokio_postgres::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        reason = cause.to_string();
+        source = cause.source();
+    }
+    Error::new(ErrorKind::Registry, format!("the registry's server cannot be reached: {reason}"))
+        .with_hint("check `registry.url`, the network and the server")
+        .with_retry(Retry::Yes, None)
+}
+
+// ===== values =====
+
+impl Kind {
+    fn postgres(self) -> Type {
+        match self {
+            Kind::Int => Type::INT8,
+            Kind::Text => Type::TEXT,
+            Kind::Bool => Type::BOOL,
+            Kind::Time => Type::TIMESTAMPTZ,
+            Kind::Id => Type::UUID,
+            Kind::Json => Type::JSONB,
+        }
+    }
+}
+
+fn parameters<'v>(values: &'v [Value<'_>]) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
+    values.iter().map(|value| (value as &(dyn ToSql + Sync), value.kind().postgres())).collect()
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Value::Null(_) => return Ok(IsNull::Yes),
+            Value::Int(number) => out.put_i64(*number),
+            Value::Bool(flag) => out.put_u8((*flag).into()),
+            Value::Time(at) => out.put_i64(at.0 - EPOCH),
+            Value::Text(text) => out.put_slice(text.as_bytes()),
+            Value::Id(id) => out.put_slice(uuid::Uuid::parse_str(id)?.as_bytes()),
+            Value::Json(json) => {
+                out.put_u8(1); // the version of the format
+                out.put_slice(json.as_bytes());
+            }
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}
+
+impl<'r> FromSql<'r> for Cell {
+    fn from_sql(ty: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(match *ty {
+            Type::INT2 => Cell::Int(i16::from_sql(ty, raw)?.into()),
+            Type::INT4 => Cell::Int(i32::from_sql(ty, raw)?.into()),
+            Type::INT8 => Cell::Int(i64::from_sql(ty, raw)?),
+            Type::FLOAT4 => Cell::Real(f32::from_sql(ty, raw)?.into()),
+            Type::FLOAT8 => Cell::Real(f64::from_sql(ty, raw)?),
+            Type::BOOL => Cell::Bool(bool::from_sql(ty, raw)?),
+            Type::TIMESTAMPTZ | Type::TIMESTAMP => {
+                Cell::Time(Timestamp(i64::from_be_bytes(raw.try_into()?).saturating_add(EPOCH)))
+            }
+            Type::UUID => Cell::Text(uuid::Uuid::from_slice(raw)?.to_string()),
+            Type::JSONB => Cell::Text(std::str::from_utf8(raw.get(1..).unwrap_or_default())?.to_owned()),
+            _ => Cell::Text(std::str::from_utf8(raw)?.to_owned()),
+        })
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Cell::Null)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+fn row(row: &tokio_postgres::Row) -> Result<Row> {
+    let cells = (0..row.len()).map(|index| {
+        row.try_get::<_, Cell>(index)
+            .map_err(|error| Error::new(ErrorKind::Registry, format!("the registry gave what cannot be read: {error}")))
+    });
+    Ok(Row(cells.collect::<Result<_>>()?))
+}

@@ -22,6 +22,7 @@ from exai_files.errors import __all__ as _errors
 
 if TYPE_CHECKING:
     from exai_files.client import AsyncClient, Client
+    from exai_files.database import Database, DatabaseStatus, SchemaPlan, SchemaStep
     from exai_files.guards import CircuitBreaker, RateLimiter
     from exai_files.records import (
         BreakerHealth,
@@ -49,6 +50,8 @@ __all__ = [
     "CircuitBreaker",
     "Client",
     "Content",
+    "Database",
+    "DatabaseStatus",
     "Download",
     "FileRecord",
     "PaceHealth",
@@ -57,6 +60,8 @@ __all__ = [
     "RateLimiter",
     "RemoteFile",
     "Replica",
+    "SchemaPlan",
+    "SchemaStep",
     "Setting",
     "Simulator",
     "Transfer",
@@ -72,7 +77,11 @@ _MODULES = {
     "AsyncClient": "client",
     "CircuitBreaker": "guards",
     "Client": "client",
+    "Database": "database",
+    "DatabaseStatus": "database",
     "RateLimiter": "guards",
+    "SchemaPlan": "database",
+    "SchemaStep": "database",
     "Simulator": "simulator",
 }
 

@@ -229,6 +229,19 @@ async def _await(pending: Awaitable[T]) -> T:
     return await pending
 
 
+def overrides_of(settings: Mapping[str, Any] | None, registry: str | os.PathLike[str] | None) -> str:
+    """Settings given in a call, as JSON."""
+    return json.dumps(_overrides(settings, registry))
+
+
+def _overrides(settings: Mapping[str, Any] | None, registry: str | os.PathLike[str] | None) -> dict[str, Any]:
+    overrides: dict[str, Any] = json.loads(json.dumps(_table("settings", settings), default=str))
+    if registry is not None:
+        place = os.fspath(registry)
+        _inner(overrides, "registry")["url" if "://" in place else "path"] = place
+    return overrides
+
+
 class Calls:
     """Every verb, once."""
 
@@ -242,10 +255,7 @@ class Calls:
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        overrides: dict[str, Any] = json.loads(json.dumps(_table("settings", settings), default=str))
-        if registry is not None:
-            place = os.fspath(registry)
-            _inner(overrides, "registry")["url" if "://" in place else "path"] = place
+        overrides = _overrides(settings, registry)
         for name, values in _table("platforms", platforms).items():
             _inner(_inner(overrides, "platforms"), name).update(_table(f"platforms.{name}", values))
         if timeout is not None:

@@ -5,6 +5,7 @@
 
 mod client;
 mod convert;
+mod database;
 mod errors;
 mod guards;
 mod pending;
@@ -24,6 +25,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         [
             "CircuitBreaker",
             "Client",
+            "Database",
             "Limiter",
             "Pending",
             "Permit",
@@ -39,6 +41,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?;
     module.add_class::<client::Client>()?;
     module.add_class::<client::TransferList>()?;
+    module.add_class::<database::Database>()?;
     module.add_class::<pending::Pending>()?;
     module.add_class::<guards::State>()?;
     module.add_class::<guards::CircuitBreaker>()?;

@@ -195,6 +195,10 @@ impl Line<'_> {
     /// A connection with, for a write job, a transaction begun. A connection that was lost while it was idle is made
     /// anew: nothing was asked of it yet.
     fn begin(&mut self, is_write: bool, give_up: Instant) -> Result<&mut Connection> {
+        if Instant::now() >= give_up {
+            return Err(Error::new(ErrorKind::Registry, "no connection to the registry was free in time")
+                .with_hint("do less at a time, or raise `registry.connections` or `registry.timeout`"));
+        }
         loop {
             let error = match self.begin_once(is_write) {
                 Ok(()) => break,

@@ -1,6 +1,7 @@
 //! The core's behaviour, through its public Rust API: real SQLite, real HTTP against the simulator.
 #![allow(clippy::unwrap_used)]
 
+mod adoption;
 mod choose;
 mod circuit_breaker;
 mod config;
@@ -9,6 +10,7 @@ mod error_tables;
 mod fault_proxy;
 mod interrupted;
 mod platform;
+mod postgres_trouble;
 mod redis_server;
 mod registry;
 mod resilience;

@@ -162,6 +162,13 @@ impl World {
         self.connect("default", store, &shared, ManagerOptions::default(), Timeouts::default(), &OPTIONS)
     }
 
+    /// On a database as it is.
+    pub fn manager_in(&self, location: &Location) -> Manager {
+        let store = databases::open(location);
+        let shared = SharedState::new(Database::new(store.clone(), clock()));
+        self.connect("default", store, &shared, ManagerOptions::default(), Timeouts::default(), &OPTIONS)
+    }
+
     fn build(
         &self,
         account: &str,

@@ -13,6 +13,7 @@ import exai_files
 
 if TYPE_CHECKING:
     from exai_files.client import AsyncClient, Client
+    from exai_files.database import Database
 
 HELP = """Put files on AI platforms, exactly once each, and know where they are.
 
@@ -37,6 +38,7 @@ Exit codes:
     6  authentication or permission
     7  fatal; a retry will not help (too large, refused, unsupported, billing)
     8  quota or storage full
+   10  differences found
    12  integrity: bytes are not what the record says
   130  interrupted
 Treat any other code as failure.
@@ -60,7 +62,7 @@ class SuggestingGroup(click.Group):
 
 @click.group(cls=SuggestingGroup, help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "config_file", type=click.Path(), metavar="FILE", help="Configuration file.")
-@click.option("--registry", type=click.Path(), metavar="FILE", help='Registry file, or ":memory:".')
+@click.option("--registry", metavar="PLACE", help='Registry file, ":memory:", or a PostgreSQL URL without password.')
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks; errors only.")
 @click.option("-v", "--verbose", count=True, help="Say what happens; twice: in detail.")
 @click.version_option(exai_files.__version__, prog_name="exai-files")
@@ -69,6 +71,8 @@ def cli(ctx: click.Context, config_file: str | None, registry: str | None, quiet
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(level=logging.ERROR if quiet else level, format="%(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    if registry and "://" in registry and ":" in registry.split("://", 1)[1].rpartition("@")[0]:
+        raise click.UsageError("passwords do not belong on the command line: set EXAI_FILES_REGISTRY__URL")
     ctx.obj = Session(config_file, registry, quiet)
 
 
@@ -78,6 +82,9 @@ class Session:
     def __init__(self, config_file: str | None, registry: str | None, quiet: bool) -> None:
         self._options: dict[str, Any] = {"config_file": config_file, "registry": registry}
         self.quiet = quiet
+
+    def database(self) -> Database:
+        return exai_files.Database(**self._options)
 
     def client(self) -> Client:
         return exai_files.Client(**self._options)

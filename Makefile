@@ -23,8 +23,8 @@ lint: $(VENV)/installed
 	cd $(BUILD) && venv/bin/python -m mypy.stubtest exai_files._core
 
 # The wheel is one for all interpreters (abi3); each one found runs all tests.
-python: wheel
-	.ci/interpreters | while read -r python; do .ci/test-wheel "$$python" || exit 1; done
+python: wheel $(BUILD)/servers
+	.ci/interpreters | while read -r python; do .ci/with-postgres .ci/test-wheel "$$python" || exit 1; done
 
 wheel: $(VENV)/tools
 	rm -rf $(WHEELS)
@@ -34,8 +34,8 @@ bench: $(VENV)/tools $(BUILD)/servers
 	rm -rf $(BUILD)/release
 	$(VENV)/bin/maturin build --locked --release --out $(BUILD)/release --interpreter $(VENV)/bin/python
 	$(VENV)/bin/pip install --quiet --force-reinstall --no-deps $(BUILD)/release/*.whl
-	cargo build --locked --release --example simulator_load --example resilience_load
-	$(VENV)/bin/python -m benches
+	cargo build --locked --release --example simulator_load --example resilience_load --example registry_load
+	.ci/with-postgres $(VENV)/bin/python -m benches
 
 clean:
 	rm -rf target $(BUILD)

@@ -26,6 +26,7 @@ RESULTS = HERE / "RESULTS.md"
 EXAMPLES = HERE.parent / "target" / "release" / "examples"
 LOAD_GENERATOR = EXAMPLES / "simulator_load"
 RESILIENCE_LOAD = EXAMPLES / "resilience_load"
+REGISTRY_LOAD = EXAMPLES / "registry_load"
 MB = 1_000_000
 ROUNDS = 3
 
@@ -241,8 +242,8 @@ def simulator_speed(_: Path) -> list[str]:
     return ["## The simulator", "", done.stdout.strip()]
 
 
-def load(*arguments: object) -> Any:  # noqa: ANN401  (JSON)
-    command = [str(argument) for argument in (RESILIENCE_LOAD, *arguments)]
+def load(*arguments: object, program: Path = RESILIENCE_LOAD) -> Any:  # noqa: ANN401  (JSON)
+    command = [str(argument) for argument in (program, *arguments)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -314,6 +315,57 @@ def in_trouble(home: Path, trouble: redis.Trouble, kind: str, *arguments: object
         return json.loads(running.communicate()[0])
 
 
+def new_database() -> str:
+    """An empty one on the server that `.ci/with-postgres` has started."""
+    server, name = os.environ["EXAI_TEST_POSTGRES"], f"bench_{time.time_ns()}"
+    subprocess.run(["psql", server, "--quiet", "--command", f"CREATE DATABASE {name}"], check=True)
+    return server.replace("/postgres?", f"/{name}?")
+
+
+def registry_growth(home: Path) -> list[str]:
+    """What a registry takes as it grows."""
+    table = [
+        "| | files | registered/s | open and first look-up, ms | look-up p50, p99, ms | page of 100: p50, worst of 200 depths, ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    for files in (10_000, 100_000, 1_000_000):
+        for name, place in (("SQLite", home / f"{files}.db"), ("PostgreSQL", new_database())):
+            told = load("scale", place, files, program=REGISTRY_LOAD)
+            table.append(
+                f"| {name} | {files:,} | {told['registered_per_second']:,.0f} | {told['open_and_first_ms']:.1f} "
+                f"| {told['lookup_p50_ms']:.3f}, {told['lookup_p99_ms']:.3f} "
+                f"| {told['page_p50_ms']:.2f}, {told['page_worst_ms']:.2f} |"
+            )
+    return ["## A registry that grows", "", *table]
+
+
+def many_hosts(home: Path) -> list[str]:
+    """Many processes that upload the same contents through one PostgreSQL; some are killed in the middle."""
+    lines = []
+    for killed in (0, 10):
+        told = load("hosts", new_database(), 100, 20_000, 5_000, killed, program=REGISTRY_LOAD)
+        lines.append(
+            f"{told['uploads']:,} uploads of {told['contents']:,} contents by {told['processes']} processes, {killed} of them "
+            f"killed and started again: {told['remote_files']:,} files on the platform, in {told['seconds']:.0f} s."
+        )
+    for name, place in (("PostgreSQL", new_database()), ("SQLite", home / "hit.db")):
+        told = load("hit", place, 5_000, program=REGISTRY_LOAD)
+        lines.append(
+            f"An upload of what is there already takes {told['p50_ms']:.2f} ms p50, {told['p99_ms']:.2f} ms p99 on {name}."
+        )
+    return ["## Many processes, the same contents", "", *lines]
+
+
+def unchanged_files(_: Path) -> list[str]:
+    """100,000 files of 1 MiB that have not changed since they were last seen, against hashing them."""
+    told = load("rescan", 100_000, program=REGISTRY_LOAD)
+    return [
+        "## 100,000 files of 1 MiB, unchanged",
+        "",
+        f"{told['rescan_us']:.0f} µs a file to know that it is there, {told['hash_us']:.0f} µs to hash it: {told['times']:.0f} ×.",
+    ]
+
+
 def guards(_: Path) -> list[str]:
     """One call let through and its result recorded, against what a user would take instead."""
     done = subprocess.run([sys.executable, "-m", "benches.guards"], capture_output=True, text=True, cwd=HERE.parent)
@@ -357,6 +409,7 @@ def main() -> None:
     wanted = sys.argv[1:]
     comparisons = [simulator_speed, small_files, large_file, hashing, slow_link, lost_replies, start_up]
     comparisons += [guards, outage, redis_troubles, shared_limits]
+    comparisons += [registry_growth, many_hosts, unchanged_files]
     lines = [
         "# Results",
         "",

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import databases
 import pytest
 
 import exai_files
@@ -39,6 +40,18 @@ class Awaited:
 
 async def _collected(records: Any) -> list[Any]:
     return [record async for record in records]
+
+
+@pytest.fixture(autouse=databases.IS_POSTGRES)
+def store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registries that a test does not name, or names by a path, are databases."""
+    options_of = exai_files.Simulator._client_options
+
+    def options(self: exai_files.Simulator, given: dict[str, Any]) -> dict[str, Any]:
+        options = options_of(self, given)
+        return {**options, "registry": databases.place(options["registry"])}
+
+    monkeypatch.setattr(exai_files.Simulator, "_client_options", options)
 
 
 @pytest.fixture

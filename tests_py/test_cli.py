@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import databases
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +32,7 @@ def environment(sim, tmp_path):
         "ZAI_API_KEY": sim.zai.api_key,
         "EXAI_FILES_RETRY__BASE": "0.01",
         "EXAI_FILES_RETRY__COMMIT_HORIZON": "0.1",
+        **({"EXAI_FILES_REGISTRY__URL": databases.place(tmp_path)} if databases.IS_POSTGRES else {}),
     }
 
 

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 
+import databases
 import pytest
 
 import exai_files
@@ -69,7 +70,7 @@ def test_four_processes_with_one_file_make_one_remote_file(sim, tmp_path):
             print({record.replicas[0].remote_id for record in records})
     asyncio.run(main())
     """
-    command = script(code, json.dumps(sim.platforms()), str(tmp_path / "registry.db"), str(path))
+    command = script(code, json.dumps(sim.platforms()), databases.place(tmp_path / "registry.db"), str(path))
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = {process.communicate(timeout=60)[0].strip() for process in running}
     assert said == {str({sim.moonshot.files[0].id})}
@@ -84,9 +85,9 @@ def test_a_killed_process_is_taken_over_without_a_second_copy(sim, tmp_path):
     with exai_files.Client(registry=registry, platforms=platforms, environment={}) as files:
         files.upload(b"hello", name="a.txt", to="moonshot")
     """
-    registry = tmp_path / "registry.db"
-    process = subprocess.Popen(script(code, json.dumps(sim.platforms()), str(registry)))
-    while not registry.exists() or not _open_intents(registry):
+    registry = databases.place(tmp_path / "registry.db")
+    process = subprocess.Popen(script(code, json.dumps(sim.platforms()), registry))
+    while not _open_intents(registry):
         assert process.poll() is None
     process.kill()
     process.wait()
@@ -96,20 +97,14 @@ def test_a_killed_process_is_taken_over_without_a_second_copy(sim, tmp_path):
     assert [file.id for file in sim.moonshot.files] == [record.replicas[0].remote_id]
 
 
-def _query(registry: os.PathLike[str], sql: str) -> str:
-    """In another process: two SQLite libraries must not have one file open in one process."""
-    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=10); print(c.execute(sys.argv[2]).fetchall()); c.commit()"
-    done = subprocess.run([sys.executable, "-c", code, str(registry), sql], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+def _open_intents(registry: str) -> bool:
+    return databases.query(registry, "SELECT 1 FROM upload_intents WHERE state = 'sending'") == "1"
 
 
-def _open_intents(registry: os.PathLike[str]) -> bool:
-    return _query(registry, "SELECT 1 FROM upload_intents WHERE state = 'sending'") == "[(1,)]"
-
-
-def _let_leases_run_out(registry: os.PathLike[str]) -> None:
+def _let_leases_run_out(registry: str) -> None:
     """Thirty seconds of waiting, in no time."""
-    _query(registry, "UPDATE upload_intents SET lease_until = 0")
+    long_ago = "'epoch'" if databases.IS_POSTGRES else "0"
+    databases.query(registry, f"UPDATE upload_intents SET lease_until = {long_ago}")
 
 
 def test_use_after_fork_raises_instead_of_hanging(sim):

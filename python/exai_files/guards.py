@@ -20,7 +20,6 @@ import inspect
 import math
 import os
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, cast
@@ -37,8 +36,6 @@ R = TypeVar("R")
 
 StatePlace = Union[str, "os.PathLike[str]", None]
 """Where state is shared: a Redis URL, a path of an SQLite file (a registry's will do), or None for this object alone."""
-
-_Entered = tuple[_core.Permit, Any]
 
 _states: WeakValueDictionary[tuple[str, str, bool], _core.State] = WeakValueDictionary()
 
@@ -98,7 +95,7 @@ class _Guard:
         return guarded
 
 
-class CircuitBreaker(_Guard):
+class CircuitBreaker(_core.CircuitBreaker, _Guard):
     """Refuses calls while what they go to keeps failing, and finds out carefully when it is well again.
 
     Use it as `with breaker:`, `async with breaker:` or `@breaker`. A call that raises one of `counts` has failed; what
@@ -135,8 +132,10 @@ class CircuitBreaker(_Guard):
         'closed'
     """
 
-    def __init__(
-        self,
+    name: str
+
+    def __new__(
+        cls,
         name: str,
         *,
         state: StatePlace = None,
@@ -156,13 +155,13 @@ class CircuitBreaker(_Guard):
         probe_lease: float | timedelta = 60.0,
         namespace: str = "exai_files",
         existing_tool_keys: bool = False,
-    ) -> None:
-        self.name = name
-        self._counts, self._ignores = counts, ignores
-        self._state = _state(state, namespace, existing_tool_keys)
-        self._core = _core.CircuitBreaker(
+    ) -> CircuitBreaker:
+        breaker = super().__new__(
+            cls,
             name,
-            self._state,
+            _state(state, namespace, existing_tool_keys),
+            counts=counts,
+            ignores=ignores,
             calls=None if calls is None else _count("calls", calls),
             seconds=_seconds("seconds", seconds),
             minimum_calls=_count("minimum_calls", minimum_calls),
@@ -176,51 +175,21 @@ class CircuitBreaker(_Guard):
             successes_to_close=_count("successes_to_close", successes_to_close),
             probe_lease=_seconds("probe_lease", probe_lease),
         )
-        # Of the task or thread that entered; each entry knows the one around it.
-        self._entered: ContextVar[_Entered | None] = ContextVar(f"circuit breaker {name}", default=None)
+        breaker.name = name
+        return breaker
 
-    def __enter__(self) -> CircuitBreaker:
-        permit = self._core.permit_at_hand() or cast(_core.Permit, self._core.permit().wait())
-        self._entered.set((permit, self._entered.get()))
+    async def _enter_later(self) -> CircuitBreaker:
+        """Enters once others were asked."""
+        self.begin_with(await self.permit())
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pending = self._leave(error)
-        if pending is not None:
-            pending.wait()
-
-    async def __aenter__(self) -> CircuitBreaker:
-        permit = self._core.permit_at_hand() or cast(_core.Permit, await self._core.permit())
-        self._entered.set((permit, self._entered.get()))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pending = self._leave(error)
-        if pending is not None:
-            await pending
-
-    def _leave(self, error: BaseException | None) -> _core.Pending | None:
-        entered = self._entered.get()
-        if entered is None:
-            raise RuntimeError(f"circuit breaker {self.name!r} is left where it was not entered")
-        permit, around = entered
-        self._entered.set(around)
-        if error is None:
-            return self._core.succeeded(permit)
-        is_failure = isinstance(error, self._counts) and not isinstance(error, self._ignores)
-        return self._core.failed(permit, f"{type(error).__name__}: {error}"[:200] if is_failure else None)
 
     def health(self) -> BreakerHealth:
         """What it is doing, and why. For asynchronous code: `await` what `health_async` gives."""
-        return breaker_health({**self._core.health().wait(), "operation": self.name})
+        return breaker_health({**self._health().wait(), "operation": self.name})
 
     async def health_async(self) -> BreakerHealth:
         """As `health`, awaited."""
-        return breaker_health({**await self._core.health(), "operation": self.name})
+        return breaker_health({**await self._health(), "operation": self.name})
 
     def set_mode(self, mode: BreakerMode) -> None:
         """Set what you want of it, whatever its results say, until it is reset.
@@ -228,11 +197,11 @@ class CircuitBreaker(_Guard):
         Raises:
             InvalidRequestError: There is no such mode.
         """
-        self._core.set_mode(mode).wait()
+        self._set_mode(mode).wait()
 
     def reset(self) -> None:
         """Close it, and forget what it counted."""
-        self._core.reset().wait()
+        self._reset().wait()
 
     def __repr__(self) -> str:
         return f"CircuitBreaker({self.name!r})"

@@ -4,6 +4,7 @@
 //! the name sent and was created since), size and purpose agree where the platform states them, and no other
 //! row explains it. Such a file is adopted; nothing is ever deleted here.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -72,9 +73,13 @@ impl Manager {
         if candidates.is_empty() || !is_tagged(intent) && self.registry.has_twin(intent).await? {
             return Ok(None);
         }
-        let bound = self.registry.bound_ids(&placement.platform).await?;
-        candidates.retain(|object| !bound.contains(&object.id));
-        Ok(candidates.into_iter().max_by_key(|object| object.created_at))
+        candidates.sort_by_key(|object| Reverse(object.created_at));
+        for object in candidates {
+            if !self.registry.knows_remote(&placement.platform, &object.id).await? {
+                return Ok(Some(object));
+            }
+        }
+        Ok(None)
     }
 }
 

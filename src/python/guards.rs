@@ -1,10 +1,15 @@
 //! Circuit breakers and rate limits for a user's own calls.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+use pyo3::{PyTraverseError, PyVisit};
 use serde_json::json;
 
 use super::convert::Answer;
@@ -55,35 +60,143 @@ impl State {
     }
 }
 
-/// Leave to make one call; taken by the one who tells how it ended.
+/// Leave to make one call, on its way to the one who asked for it.
 #[pyclass(frozen, module = "exai_files._core")]
-pub(super) struct Permit {
-    permit: Mutex<Option<BreakerPermit>>,
-    begun: Instant,
-}
+pub(super) struct Permit(Mutex<Option<BreakerPermit>>);
 
 impl Permit {
     pub(super) fn new(permit: BreakerPermit) -> Self {
-        Permit { permit: Mutex::new(Some(permit)), begun: Instant::now() }
-    }
-
-    fn take(&self) -> Option<BreakerPermit> {
-        self.permit.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+        Permit(Mutex::new(Some(permit)))
     }
 }
 
-#[pyclass(frozen, module = "exai_files._core")]
-pub(super) struct CircuitBreaker(Arc<Breaker>);
+/// A call that is under way.
+struct Entered {
+    /// The breaker, and the task in which it was entered.
+    by: (usize, usize),
+    permit: BreakerPermit,
+    begun: Instant,
+}
+
+thread_local! {
+    /// Calls of this thread that are under way. Each knows its task, so that each is left by the one that entered it;
+    /// a `ContextVar` would do the same in three times the time.
+    static ENTERED: RefCell<Vec<Entered>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Answers `await` at once: an asyncio future that is done.
+#[derive(Default)]
+struct Ready(Mutex<Option<Py<PyAny>>>);
+
+impl Ready {
+    fn with<'py>(&self, py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let mut ready = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(ready) = &*ready {
+            return Ok(ready.bind(py).clone());
+        }
+        let future = py.import("asyncio")?.call_method0("get_running_loop")?.call_method0("create_future")?;
+        future.call_method1("set_result", (value,))?;
+        *ready = Some(future.clone().unbind());
+        Ok(future)
+    }
+}
+
+/// What enters and leaves without Python's help, when nobody needs to be waited for; `guards.py` does the rest.
+#[pyclass(frozen, subclass, module = "exai_files._core")]
+pub(super) struct CircuitBreaker {
+    breaker: Arc<Breaker>,
+    /// Exceptions that are failures, and those of them that are not: what `isinstance` takes.
+    counts: Py<PyAny>,
+    ignores: Py<PyAny>,
+    entered: Ready,
+    left: Ready,
+}
+
+impl CircuitBreaker {
+    fn by(&self, py: Python<'_>) -> PyResult<(usize, usize)> {
+        Ok((Arc::as_ptr(&self.breaker) as usize, current_task(py)?))
+    }
+
+    fn begin(&self, py: Python<'_>, permit: BreakerPermit) -> PyResult<()> {
+        let entered = Entered { by: self.by(py)?, permit, begun: Instant::now() };
+        ENTERED.with_borrow_mut(|all| all.push(entered));
+        Ok(())
+    }
+
+    /// Whether it could be entered at once.
+    fn begin_at_hand(&self, py: Python<'_>) -> PyResult<bool> {
+        match self.breaker.permit_at_hand() {
+            Some(Ok(permit)) => self.begin(py, permit).map(|()| true),
+            Some(Err(error)) => Err(raise(py, &error)),
+            None => Ok(false),
+        }
+    }
+
+    /// Tells how the call ended. What is left to be done, if anything is.
+    fn end(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Pending>> {
+        let by = self.by(py)?;
+        let entered = ENTERED.with_borrow_mut(|all| {
+            let place = all.iter().rposition(|entered| entered.by == by)?;
+            Some(all.remove(place))
+        });
+        let Some(Entered { permit, begun, .. }) = entered else {
+            return Err(PyRuntimeError::new_err("a circuit breaker is left where it was not entered"));
+        };
+        let Some(error) = error else {
+            let is_slow = begun.elapsed() > permit.slow_call();
+            return Ok(settled(permit, if is_slow { Outcome::Slow } else { Outcome::Success }, None));
+        };
+        if !error.is_instance(self.counts.bind(py))? || error.is_instance(self.ignores.bind(py))? {
+            return Ok(settled(permit, Outcome::Ignored, None));
+        }
+        let said: String = format!("{}: {}", error.get_type().name()?, error.str()?).chars().take(200).collect();
+        Ok(settled(permit, Outcome::Failure, Some(said)))
+    }
+}
+
+/// The asyncio task that runs in this thread, by its address; 0 where none does.
+fn current_task(py: Python<'_>) -> PyResult<usize> {
+    static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static CURRENT_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let running_loop = match RUNNING_LOOP.get(py) {
+        Some(found) => found,
+        None => {
+            // Whoever has not imported asyncio has no task.
+            let modules = py.import("sys")?.getattr("modules")?;
+            if !modules.contains("asyncio")? {
+                return Ok(0);
+            }
+            RUNNING_LOOP
+                .get_or_try_init(py, || py.import("asyncio")?.getattr("_get_running_loop").map(Bound::unbind))?
+        }
+    };
+    let running = running_loop.bind(py).call0()?;
+    if running.is_none() {
+        return Ok(0);
+    }
+    let tasks = CURRENT_TASK.get_or_try_init(py, || {
+        let tasks = py.import("asyncio.tasks")?;
+        // A dictionary by loop, before Python 3.14; `current_task` is written in Python before 3.12.
+        tasks.getattr("_current_tasks").or_else(|_| tasks.getattr("current_task")).map(Bound::unbind)
+    })?;
+    let task = match tasks.bind(py).cast::<PyDict>() {
+        Ok(tasks) => tasks.get_item(running)?,
+        Err(_) => Some(tasks.bind(py).call1((running,))?),
+    };
+    Ok(task.map_or(0, |task| task.as_ptr() as usize))
+}
 
 #[pymethods]
 impl CircuitBreaker {
     #[new]
-    #[pyo3(signature = (name, state, *, calls, seconds, minimum_calls, failure_rate, slow_rate, slow_call, wait, wait_factor, wait_cap, probes, successes_to_close, probe_lease))]
+    #[pyo3(signature = (name, state, *, counts, ignores, calls, seconds, minimum_calls, failure_rate, slow_rate, slow_call, wait, wait_factor, wait_cap, probes, successes_to_close, probe_lease))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn new(
         py: Python<'_>,
         name: String,
         state: &State,
+        counts: Py<PyAny>,
+        ignores: Py<PyAny>,
         calls: Option<u32>,
         seconds: f64,
         minimum_calls: u32,
@@ -134,39 +247,86 @@ impl CircuitBreaker {
             ));
         }
         let settings = settings().map_err(|error| raise(py, &error))?;
-        Ok(CircuitBreaker(Arc::new(Breaker::new(name, settings, state.0.clone()))))
+        let breaker = Arc::new(Breaker::new(name, settings, state.0.clone()));
+        Ok(CircuitBreaker { breaker, counts, ignores, entered: Ready::default(), left: Ready::default() })
     }
 
-    /// A permit, a refusal, or None when others must be asked first: then `permit()`.
-    fn permit_at_hand(&self, py: Python<'_>) -> PyResult<Option<Permit>> {
-        self.0.permit_at_hand().transpose().map(|permit| permit.map(Permit::new)).map_err(|error| raise(py, &error))
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if !slf.get().begin_at_hand(py)? {
+            let permit = slf.call_method0("permit")?.call_method0("wait")?;
+            slf.get().begin_with(py, permit.cast::<Permit>()?.get())?;
+        }
+        Ok(slf.clone().into_any())
     }
 
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        error: Option<&Bound<'_, PyAny>>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        match self.end(py, error)? {
+            Some(pending) => Bound::new(py, pending)?.call_method0("wait").map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        match slf.get().begin_at_hand(slf.py())? {
+            true => slf.get().entered.with(slf.py(), slf.clone().into_any()),
+            false => slf.call_method0("_enter_later"),
+        }
+    }
+
+    fn __aexit__<'py>(
+        &self,
+        py: Python<'py>,
+        _kind: &Bound<'py, PyAny>,
+        error: Option<&Bound<'py, PyAny>>,
+        _trace: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.end(py, error)? {
+            Some(pending) => Ok(Bound::new(py, pending)?.into_any()),
+            None => self.left.with(py, py.None().into_bound(py)),
+        }
+    }
+
+    /// Leave to make one call: a `Permit` for `begin_with`.
     fn permit(&self) -> Pending {
-        let breaker = self.0.clone();
+        let breaker = self.breaker.clone();
         Pending::new(async move { Ok(Answer::Permit(breaker.permit().await?)) })
     }
 
-    /// Tells that a call went well. None, or what is left to be done.
-    fn succeeded(&self, permit: &Permit) -> Option<Pending> {
-        let taken = permit.take()?;
-        let is_slow = permit.begun.elapsed() > taken.slow_call();
-        settled(taken, if is_slow { Outcome::Slow } else { Outcome::Success }, None)
+    /// Begins the call that a permit was given for.
+    fn begin_with(&self, py: Python<'_>, permit: &Permit) -> PyResult<()> {
+        let permit = permit.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        permit.map_or(Ok(()), |permit| self.begin(py, permit))
     }
 
-    /// Tells that a call failed, and with what; None: it says nothing. None, or what is left to be done.
-    fn failed(&self, permit: &Permit, error: Option<String>) -> Option<Pending> {
-        let outcome = if error.is_some() { Outcome::Failure } else { Outcome::Ignored };
-        settled(permit.take()?, outcome, error)
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.counts)?;
+        visit.call(&self.ignores)?;
+        match self.entered.0.try_lock() {
+            Ok(ready) => visit.call(&*ready),
+            Err(_) => Ok(()),
+        }
     }
 
+    fn __clear__(&self) {
+        self.entered.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    }
+
+    #[pyo3(name = "_health")]
     fn health(&self) -> Pending {
-        let breaker = self.0.clone();
+        let breaker = self.breaker.clone();
         Pending::new(async move { Answer::of(&breaker.health().await) })
     }
 
+    #[pyo3(name = "_set_mode")]
     fn set_mode(&self, mode: &str) -> Pending {
-        let (breaker, parsed) = (self.0.clone(), Mode::parse(mode));
+        let (breaker, parsed) = (self.breaker.clone(), Mode::parse(mode));
         let mode = parsed.ok_or_else(|| {
             wrong(
                 format!("a circuit breaker cannot be {mode:?}"),
@@ -179,8 +339,9 @@ impl CircuitBreaker {
         })
     }
 
+    #[pyo3(name = "_reset")]
     fn reset(&self) -> Pending {
-        let breaker = self.0.clone();
+        let breaker = self.breaker.clone();
         Pending::new(async move {
             breaker.reset().await?;
             Ok(Answer::Data(json!(null)))

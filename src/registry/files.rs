@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Placement, Registry, rows};
-use crate::bind;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Digest, FileRecord, PlatformId, Replica};
-use crate::store::{Id, Session};
+use crate::store::{Id, Json, Session, Value, bind};
 
 /// Fewest characters of a digest that are taken as a short form of it.
 const SHORTEST_PREFIX: usize = 6;
@@ -57,6 +56,13 @@ impl Registry {
         self.store.read(move |session| list(session, &filter, now)).await
     }
 
+    /// Takes in files that are known from elsewhere, with their replicas, all or none. What is known already stays as it
+    /// is.
+    pub async fn register(&self, files: Vec<FileRecord>) -> Result<()> {
+        let now = self.now();
+        self.store.write(move |session| register(session, &files, now)).await
+    }
+
     /// The live replica for this placement, if there is one.
     pub async fn live_replica(&self, placement: &Placement) -> Result<Option<Replica>> {
         let (placement, now) = (placement.clone(), self.now());
@@ -64,18 +70,7 @@ impl Registry {
         Ok(replica.filter(|replica| replica.is_live(now)))
     }
 
-    /// Remote ids of a platform that the registry explains, whatever name its account had at the time.
-    pub async fn bound_ids(&self, platform: &PlatformId) -> Result<HashSet<String>> {
-        let platform = platform.clone();
-        self.store
-            .read(move |session| {
-                let sql = "SELECT platform_file_id FROM platform_file_registry WHERE platform = ?1";
-                session.rows(sql, bind![rows::stored(&platform)])?.iter().map(|row| row.get(0)).collect()
-            })
-            .await
-    }
-
-    /// Whether a remote id has a row, alive or not.
+    /// Whether the registry explains a remote id, alive or not, whatever name its account had at the time.
     pub async fn knows_remote(&self, platform: &PlatformId, id: &str) -> Result<bool> {
         let (platform, id) = (platform.clone(), id.to_owned());
         self.store
@@ -87,7 +82,7 @@ impl Registry {
     }
 
     /// The first row of `file_uploads` for a content, as the existing tool reads it.
-    pub async fn upload_row(&self, digest: &Digest) -> Result<Option<Value>> {
+    pub async fn upload_row(&self, digest: &Digest) -> Result<Option<serde_json::Value>> {
         let hex = digest.hex();
         self.store
             .read(move |session| {
@@ -239,39 +234,157 @@ fn unknown(reference: &str) -> Error {
     )
 }
 
+/// A statement that grows by what it is asked for: what is left out costs nothing, and each page begins at its place.
+#[derive(Default)]
+struct Wanted<'v> {
+    conditions: Vec<String>,
+    values: Vec<Value<'v>>,
+}
+
+impl<'v> Wanted<'v> {
+    /// `condition` names its parameters `{}`, one after the other.
+    fn that(&mut self, condition: &str, values: impl IntoIterator<Item = Value<'v>>) {
+        let mut numbered = condition.to_owned();
+        for value in values {
+            self.values.push(value);
+            numbered = numbered.replacen("{}", &format!("?{}", self.values.len()), 1);
+        }
+        self.conditions.push(numbered);
+    }
+}
+
 fn list(session: &mut Session<'_>, filter: &FileFilter, now: Timestamp) -> Result<Vec<FileRecord>> {
     let after = match &filter.after {
         Some(digest) => position(session, digest)?,
         None => None,
     };
-    let digests = session.rows(
-        "SELECT h.file_hash FROM file_hashes h
-          WHERE (?1 IS NULL OR EXISTS (SELECT 1 FROM platform_file_registry p WHERE p.file_hash = h.file_hash
-                                          AND p.platform = ?1 AND p.status = 'active'
-                                          AND (p.expires_at IS NULL OR p.expires_at > ?6)))
-            AND (?2 IS NULL OR EXISTS (SELECT 1 FROM file_uploads f WHERE f.file_hash = h.file_hash
-                                          AND strpos(lower(f.filename), lower(?2)) > 0))
-            AND (?3 IS NULL OR h.created_at >= ?3)
-            AND (?4 IS NULL OR (h.created_at, h.id) < (?4, ?5))
-          ORDER BY h.created_at DESC, h.id DESC LIMIT ?7",
-        bind![
-            filter.platform.as_ref().map(rows::stored),
-            filter.name.as_deref(),
-            filter.created_after,
-            after.as_ref().map(|(at, _)| *at),
-            after.as_ref().map(|(_, id)| Id(id)),
-            now,
-            filter.limit,
-        ],
-    )?;
-    let mut records = Vec::with_capacity(digests.len());
-    for row in digests {
-        records.extend(rows::find_record(session, &rows::digest_of(&row.get::<String>(0)?)?)?);
+    let mut wanted = Wanted::default();
+    if let Some(platform) = &filter.platform {
+        wanted.that(
+            "EXISTS (SELECT 1 FROM platform_file_registry p WHERE p.file_hash = h.file_hash AND p.platform = {}
+                        AND p.status = 'active' AND (p.expires_at IS NULL OR p.expires_at > {}))",
+            [rows::stored(platform).into(), now.into()],
+        );
     }
-    Ok(records)
+    if let Some(name) = &filter.name {
+        wanted.that(
+            "EXISTS (SELECT 1 FROM file_uploads n WHERE n.file_hash = h.file_hash
+                        AND strpos(lower(n.filename), lower({})) > 0)",
+            [name.into()],
+        );
+    }
+    if let Some(at) = filter.created_after {
+        wanted.that("h.created_at >= {}", [at.into()]);
+    }
+    if let Some((at, id)) = &after {
+        wanted.that("(h.created_at, h.id) < ({}, {})", [(*at).into(), Id(id).into()]);
+    }
+    let Wanted { mut conditions, values } = wanted;
+    conditions.push("f.id = h.original_file_id".to_owned());
+    let sql = format!(
+        "SELECT {} FROM file_hashes h JOIN file_uploads f ON {} ORDER BY h.created_at DESC, h.id DESC LIMIT {}",
+        rows::RECORD_COLUMNS,
+        conditions.join(" AND "),
+        filter.limit
+    );
+    let found = session.rows(&sql, &values)?;
+    rows::records(session, &found)
 }
 
 fn position(session: &mut Session<'_>, digest: &Digest) -> Result<Option<(Timestamp, String)>> {
     let row = session.row("SELECT created_at, id FROM file_hashes WHERE file_hash = ?1", bind![&digest.hex()])?;
     row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
+}
+
+fn register(session: &mut Session<'_>, files: &[FileRecord], now: Timestamp) -> Result<()> {
+    let (mut names, mut contents, mut replicas) = (Vec::new(), Vec::new(), Vec::new());
+    let hexes: Vec<String> = files.iter().map(|file| file.digest.hex()).collect();
+    let ids: Vec<[String; 2]> = files.iter().map(|_| [super::new_id(), super::new_id()]).collect();
+    let known = known(session, &hexes)?;
+    let new = files.iter().zip(&hexes).zip(&ids).filter(|((_, hex), _)| !known.contains(*hex));
+    for ((file, hex), [name_id, content_id]) in new {
+        names.push(vec![
+            Id(name_id).into(),
+            (&file.name).into(),
+            file.size.into(),
+            (&file.mime).into(),
+            hex.into(),
+            false.into(),
+            true.into(),
+            file.created_at.into(),
+        ]);
+        contents.push(vec![
+            Id(content_id).into(),
+            hex.into(),
+            Id(name_id).into(),
+            file.size.into(),
+            (&file.mime).into(),
+            0_i64.into(),
+            file.created_at.into(),
+            now.into(),
+        ]);
+        for replica in &file.replicas {
+            replicas.push(replica_row(replica, file, hex, name_id, now));
+        }
+    }
+    session.insert(
+        "file_uploads (id, filename, file_size, mime_type, file_hash, is_duplicate, deduplication_checked, created_at)",
+        &names,
+        "",
+    )?;
+    session.insert(
+        "file_hashes (id, file_hash, original_file_id, file_size, content_type, duplicate_count, created_at, updated_at)",
+        &contents,
+        "ON CONFLICT (file_hash) DO NOTHING",
+    )?;
+    session.insert(
+        "platform_file_registry (id, file_id, file_hash, platform, account, purpose, platform_file_id, platform_metadata,
+                                 remote_name, content_kind, file_size, status, last_verified, verification_count,
+                                 remote_created_at, expires_at, created_at, updated_at)",
+        &replicas,
+        "ON CONFLICT DO NOTHING",
+    )
+}
+
+/// Those of some digests that have a content.
+fn known(session: &mut Session<'_>, hexes: &[String]) -> Result<HashSet<String>> {
+    let mut known = HashSet::new();
+    for chunk in hexes.chunks(1_000) {
+        let places: Vec<String> = (1..=chunk.len()).map(|number| format!("?{number}")).collect();
+        let sql = format!("SELECT file_hash FROM file_hashes WHERE file_hash IN ({})", places.join(", "));
+        let values: Vec<Value<'_>> = chunk.iter().map(Into::into).collect();
+        for row in session.rows(&sql, &values)? {
+            known.insert(row.get(0)?);
+        }
+    }
+    Ok(known)
+}
+
+fn replica_row<'v>(
+    replica: &'v Replica,
+    file: &FileRecord,
+    hex: &'v String,
+    file_id: &'v str,
+    now: Timestamp,
+) -> Vec<Value<'v>> {
+    vec![
+        Value::Id(super::new_id().into()),
+        Id(file_id).into(),
+        hex.into(),
+        rows::stored(&replica.platform).into(),
+        replica.account.as_str().into(),
+        replica.purpose.as_str().into(),
+        (&replica.remote_id).into(),
+        Json("{}").into(),
+        (&replica.remote_name).into(),
+        replica.content.as_str().into(),
+        file.size.into(),
+        replica.status.as_str().into(),
+        replica.verified_at.into(),
+        1_i64.into(),
+        replica.created_at.into(),
+        replica.expires_at.into(),
+        replica.created_at.into(),
+        now.into(),
+    ]
 }

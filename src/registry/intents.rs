@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use super::{Placement, Registry, new_id, rows};
-use crate::bind;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ContentKind, Replica, ReplicaStatus};
-use crate::store::{Id, Json, Session};
+use crate::store::{Id, Json, Session, bind};
 
 /// How long a claim outlives a holder that died without a word.
 pub const LEASE: Duration = Duration::from_secs(30);

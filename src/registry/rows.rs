@@ -1,11 +1,12 @@
 //! Rows to records.
 
+use std::collections::HashMap;
+
 use super::Placement;
-use crate::bind;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, ContentKind, Digest, FileRecord, Origin, PlatformId, Purpose, Replica, ReplicaStatus};
-use crate::store::{Row, Session, Value};
+use crate::store::{Row, Session, Value, bind};
 
 const REPLICA_COLUMNS: &str = "platform, account, purpose, platform_file_id, COALESCE(remote_name, ''), status,
      content_kind, COALESCE(remote_created_at, created_at), COALESCE(last_verified, created_at), expires_at";
@@ -19,22 +20,51 @@ pub(super) fn stored(platform: &PlatformId) -> &str {
     }
 }
 
+/// The columns that [`record`] reads: of `h`, a content, and of `f`, its first name.
+pub(super) const RECORD_COLUMNS: &str = "h.file_hash, f.filename, h.file_size, h.content_type, h.created_at";
+
 pub(super) fn find_record(session: &mut Session<'_>, digest: &Digest) -> Result<Option<FileRecord>> {
-    let hex = digest.hex();
-    let row = session.row(
-        "SELECT f.filename, h.file_size, h.content_type, h.created_at
-           FROM file_hashes h JOIN file_uploads f ON f.id = h.original_file_id WHERE h.file_hash = ?1",
-        bind![&hex],
-    )?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(FileRecord {
-        digest: *digest,
-        name: row.get::<Option<String>>(0)?.unwrap_or_default(),
-        size: row.get(1)?,
-        mime: row.get::<Option<String>>(2)?.unwrap_or_else(|| "application/octet-stream".to_owned()),
-        created_at: row.get(3)?,
-        replicas: replicas(session, "file_hash = ?1 AND status = 'active'", bind![&hex])?,
-    }))
+    let sql = format!(
+        "SELECT {RECORD_COLUMNS} FROM file_hashes h JOIN file_uploads f ON f.id = h.original_file_id
+          WHERE h.file_hash = ?1"
+    );
+    let found = session.rows(&sql, bind![&digest.hex()])?;
+    Ok(records(session, &found)?.pop())
+}
+
+/// Records with their live replicas, which are asked for all at once.
+pub(super) fn records(session: &mut Session<'_>, rows: &[Row]) -> Result<Vec<FileRecord>> {
+    let mut records = rows.iter().map(record).collect::<Result<Vec<_>>>()?;
+    let digests: Vec<String> = records.iter().map(|record| record.digest.hex()).collect();
+    let places: Vec<String> = (1..=digests.len()).map(|number| format!("?{number}")).collect();
+    if digests.is_empty() {
+        return Ok(records);
+    }
+    let sql = format!(
+        "SELECT {REPLICA_COLUMNS}, file_hash FROM platform_file_registry
+          WHERE file_hash IN ({}) AND status = 'active' ORDER BY platform, account, purpose, created_at",
+        places.join(", ")
+    );
+    let values: Vec<Value<'_>> = digests.iter().map(Into::into).collect();
+    let mut replicas: HashMap<String, Vec<Replica>> = HashMap::new();
+    for row in session.rows(&sql, &values)? {
+        replicas.entry(row.get(10)?).or_default().push(replica(&row)?);
+    }
+    for (record, hex) in records.iter_mut().zip(&digests) {
+        record.replicas = replicas.remove(hex).unwrap_or_default();
+    }
+    Ok(records)
+}
+
+fn record(row: &Row) -> Result<FileRecord> {
+    Ok(FileRecord {
+        digest: digest_of(&row.get::<String>(0)?)?,
+        name: row.get::<Option<String>>(1)?.unwrap_or_default(),
+        size: row.get(2)?,
+        mime: row.get::<Option<String>>(3)?.unwrap_or_else(|| "application/octet-stream".to_owned()),
+        created_at: row.get(4)?,
+        replicas: Vec::new(),
+    })
 }
 
 pub(super) fn replicas_being_deleted(

@@ -1,11 +1,10 @@
 //! Local files whose digest is known and which have not changed since, and text that platforms extracted.
 
 use super::{Registry, rows};
-use crate::bind;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{Digest, Fingerprint, Identity, PlatformId};
-use crate::store::Session;
+use crate::store::{Session, bind};
 
 impl Registry {
     /// The identity of an unchanged local file, without reading it. Blocking.

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub use location::{Location, PostgresOptions};
 pub use migrations::{Plan, Status};
 pub use session::Session;
-pub use value::{Cell, FromCell, Id, Json, Kind, Row, Typed, Value};
+pub use value::{Cell, FromCell, Id, Json, Kind, Row, Typed, Value, bind};
 
 /// A handle to the database; clones share it.
 #[derive(Clone, Debug)]
@@ -39,6 +39,16 @@ impl fmt::Debug for Engine {
             Engine::Postgres(engine) => engine.fmt(f),
         }
     }
+}
+
+/// What a job does with the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    /// What must survive a power cut: its caller hears of it once it has.
+    Write,
+    /// Counters: they survive the process, and may lose their last moments in a power cut.
+    Count,
 }
 
 /// Runs in a session; without one (there is none to be had) it only makes its reply.
@@ -105,7 +115,7 @@ impl Store {
     pub fn migrate(&self, now: Timestamp, adopt: bool) -> Result<()> {
         let (reply, answer) = mpsc::sync_channel(1);
         let work = move |session: &mut Session<'_>| migrations::migrate(session, now, adopt);
-        self.submit(true, work, move |outcome| {
+        self.submit(Access::Write, work, move |outcome| {
             let _ = reply.send(outcome);
         })?;
         answer.recv().unwrap_or_else(|_| Err(closed()))
@@ -131,8 +141,28 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
     {
+        self.answered(Access::Write, job).await
+    }
+
+    /// As [`write`](Self::write), without waiting for the disk: for counters.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn count<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
+    {
+        self.answered(Access::Count, job).await
+    }
+
+    async fn answered<T, F>(&self, access: Access, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        self.submit(true, job, move |outcome| {
+        self.submit(access, job, move |outcome| {
             let _ = reply.send(outcome);
         })?;
         answer.await.unwrap_or_else(|_| Err(closed()))
@@ -143,7 +173,22 @@ impl Store {
     where
         F: FnOnce(&mut Session<'_>) -> Result<()> + Send + 'static,
     {
-        let queued = self.submit(true, job, |outcome| {
+        self.queued(Access::Write, job);
+    }
+
+    /// As [`write_soon`](Self::write_soon), for counters.
+    pub fn count_soon<F>(&self, job: F)
+    where
+        F: FnOnce(&mut Session<'_>) -> Result<()> + Send + 'static,
+    {
+        self.queued(Access::Count, job);
+    }
+
+    fn queued<F>(&self, access: Access, job: F)
+    where
+        F: FnOnce(&mut Session<'_>) -> Result<()> + Send + 'static,
+    {
+        let queued = self.submit(access, job, |outcome| {
             if let Err(error) = outcome {
                 tracing::warn!(%error, "registry: a cancelled call could not be noted");
             }
@@ -163,11 +208,7 @@ impl Store {
         F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
     {
         if matches!(*self.0, Engine::Postgres(_)) {
-            let (reply, answer) = oneshot::channel();
-            self.submit(false, query, move |outcome| {
-                let _ = reply.send(outcome);
-            })?;
-            return answer.await.unwrap_or_else(|_| Err(closed()));
+            return self.answered(Access::Read, query).await;
         }
         let store = self.clone();
         let work = tokio::task::spawn_blocking(move || store.read_blocking(query));
@@ -191,7 +232,7 @@ impl Store {
             Engine::Postgres(_) => query,
         };
         let (reply, answer) = mpsc::sync_channel(1);
-        self.submit(false, query, move |outcome| {
+        self.submit(Access::Read, query, move |outcome| {
             let _ = reply.send(outcome);
         })?;
         answer.recv().unwrap_or_else(|_| Err(closed()))
@@ -202,7 +243,7 @@ impl Store {
         self.0.close();
     }
 
-    fn submit<T, F, R>(&self, is_write: bool, work: F, reply: R) -> Result<()>
+    fn submit<T, F, R>(&self, access: Access, work: F, reply: R) -> Result<()>
     where
         T: Send + 'static,
         F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
@@ -215,8 +256,8 @@ impl Store {
             Done { is_good, reply: Box::new(reply) }
         });
         match &*self.0 {
-            Engine::Sqlite(engine) => engine.submit(job),
-            Engine::Postgres(engine) => engine.submit(job, is_write),
+            Engine::Sqlite(engine) => engine.submit(job, access),
+            Engine::Postgres(engine) => engine.submit(job, access),
         }
     }
 }

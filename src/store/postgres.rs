@@ -17,10 +17,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::Job;
 use super::location::PostgresOptions;
 use super::session::Session;
-use super::value::{Cell, Kind, Row, Value};
+use super::value::{Cell, Kind, Row, Value, bind};
+use super::{Access, Job};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Retry};
 
@@ -68,7 +68,7 @@ struct State {
 
 struct Queued {
     job: Job,
-    is_write: bool,
+    access: Access,
     give_up: Instant,
 }
 
@@ -113,7 +113,7 @@ impl Postgres {
         })
     }
 
-    pub(super) fn submit(&self, job: Job, is_write: bool) -> Result<()> {
+    pub(super) fn submit(&self, job: Job, access: Access) -> Result<()> {
         if self.process != std::process::id() {
             return Err(super::closed());
         }
@@ -122,7 +122,7 @@ impl Postgres {
         if state.is_closed {
             return Err(super::closed());
         }
-        state.jobs.push_back(Queued { job, is_write, give_up });
+        state.jobs.push_back(Queued { job, access, give_up });
         let needs_thread = state.idle < state.jobs.len() && state.threads < self.connections;
         state.threads += usize::from(needs_thread);
         drop(state);
@@ -177,13 +177,13 @@ struct Line<'q> {
 
 impl Line<'_> {
     fn run(&mut self, queued: Queued) {
-        let Queued { job, is_write, give_up } = queued;
-        match self.begin(is_write, give_up) {
+        let Queued { job, access, give_up } = queued;
+        match self.begin(access, give_up) {
             Err(error) => (job(None).reply)(Err(error)),
             Ok(connection) => {
                 let done = job(Some(&mut Session::postgres(connection)));
                 let is_good = done.is_good;
-                let ended = if is_write { self.end(is_good) } else { Ok(()) };
+                let ended = if access == Access::Read { Ok(()) } else { self.end(is_good) };
                 (done.reply)(ended);
             }
         }
@@ -194,13 +194,13 @@ impl Line<'_> {
 
     /// A connection with, for a write job, a transaction begun. A connection that was lost while it was idle is made
     /// anew: nothing was asked of it yet.
-    fn begin(&mut self, is_write: bool, give_up: Instant) -> Result<&mut Connection> {
+    fn begin(&mut self, access: Access, give_up: Instant) -> Result<&mut Connection> {
         if Instant::now() >= give_up {
             return Err(Error::new(ErrorKind::Registry, "no connection to the registry was free in time")
                 .with_hint("do less at a time, or raise `registry.connections` or `registry.timeout`"));
         }
         loop {
-            let error = match self.begin_once(is_write) {
+            let error = match self.begin_once(access) {
                 Ok(()) => break,
                 Err(error) => error,
             };
@@ -213,13 +213,16 @@ impl Line<'_> {
         self.connection.as_mut().ok_or_else(super::closed)
     }
 
-    fn begin_once(&mut self, is_write: bool) -> Result<()> {
+    fn begin_once(&mut self, access: Access) -> Result<()> {
         let mut connection = match self.connection.take() {
             Some(connection) if !connection.is_lost() => connection,
             _ => Connection::new(self.server, self.timeout)?,
         };
-        if is_write {
-            connection.begin()?;
+        match access {
+            Access::Read => {}
+            // The number tells later what became of a commit that got no answer.
+            Access::Write => connection.begin("BEGIN; SELECT txid_current()")?,
+            Access::Count => connection.begin("BEGIN; SET LOCAL synchronous_commit TO off; SELECT txid_current()")?,
         }
         self.connection = Some(connection);
         Ok(())
@@ -264,9 +267,9 @@ impl Line<'_> {
 
     /// Whether it was committed; `None` while it is under way.
     fn ask_outcome(&mut self, transaction: i64) -> Result<Option<bool>> {
-        self.begin_once(false)?;
+        self.begin_once(Access::Read)?;
         let connection = self.connection.as_mut().ok_or_else(super::closed)?;
-        let row = connection.rows("SELECT txid_status(?1)", crate::bind![transaction])?.into_iter().next();
+        let row = connection.rows("SELECT txid_status(?1)", bind![transaction])?.into_iter().next();
         Ok(match row.map(|row| row.get::<Option<String>>(0)).transpose()?.flatten().as_deref() {
             Some("committed") => Some(true),
             Some("aborted") => Some(false),
@@ -310,10 +313,9 @@ impl Connection {
         self.is_stuck || self.client.is_closed()
     }
 
-    fn begin(&mut self) -> Result<()> {
+    /// In one round trip; `sql` ends with the question for the transaction's number.
+    fn begin(&mut self, sql: &str) -> Result<()> {
         self.has_failed = false;
-        // In one round trip; the number tells later what became of a commit that got no answer.
-        let sql = "BEGIN; SELECT txid_current()";
         let answer = Self::in_time(&self.runtime, self.timeout, &mut self.is_stuck, self.client.simple_query(sql))?;
         let number = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0).and_then(|number| number.parse().ok()),
@@ -355,7 +357,7 @@ impl Connection {
     }
 
     pub(super) fn lock(&mut self, name: &str) -> Result<()> {
-        self.rows("SELECT pg_advisory_xact_lock(hashtextextended(?1, 0))::text", crate::bind![name]).map(drop)
+        self.rows("SELECT pg_advisory_xact_lock(hashtextextended(?1, 0))::text", bind![name]).map(drop)
     }
 
     /// A server that does not answer is as good as gone.

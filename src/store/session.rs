@@ -7,6 +7,9 @@ use super::value::{Row, Value};
 use super::{postgres, sqlite};
 use crate::error::{Error, ErrorKind, Result};
 
+/// In one statement; PostgreSQL's limit is 65,535.
+const MOST_PARAMETERS: usize = 16_000;
+
 /// A connection for the length of a job: a write job's statements are one transaction.
 #[derive(Debug)]
 pub struct Session<'s>(Engine<'s>);
@@ -64,6 +67,27 @@ impl<'s> Session<'s> {
         self.row(sql, values)?.ok_or_else(|| Error::new(ErrorKind::Registry, "the registry gave no answer"))
     }
 
+    /// Inserts many rows: `into` is the table with its columns, `or` what to do about those that are there already.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub fn insert(&mut self, into: &str, rows: &[Vec<Value<'_>>], or: &str) -> Result<()> {
+        let columns = rows.first().map_or(1, Vec::len).max(1);
+        // One at a time costs SQLite nothing, and a server a round trip each.
+        let at_once = if self.is_postgres() { MOST_PARAMETERS / columns } else { 1 };
+        for chunk in rows.chunks(at_once) {
+            let numbers = |row: usize| (1..=columns).map(move |column| format!("?{}", row * columns + column));
+            let row = |row| format!("({})", numbers(row).collect::<Vec<_>>().join(", "));
+            let values: Vec<String> = (0..chunk.len()).map(row).collect();
+            let sql = format!("INSERT INTO {into} VALUES {} {or}", values.join(", "));
+            match &chunk {
+                [one] => self.execute(&sql, one)?,
+                many => self.execute(&sql, &many.concat())?,
+            };
+        }
+        Ok(())
+    }
+
     /// Runs statements without parameters, `;` between them.
     ///
     /// # Errors
@@ -83,14 +107,6 @@ impl<'s> Session<'s> {
         match &mut self.0 {
             Engine::Sqlite(_) => Ok(()),
             Engine::Postgres(connection) => connection.lock(name),
-        }
-    }
-
-    /// A question for rows that this job is about to change, made so that no other changes them meanwhile.
-    pub fn for_update(&self, sql: &str) -> String {
-        match self.0 {
-            Engine::Sqlite(_) => sql.to_owned(),
-            Engine::Postgres(_) => format!("{sql} FOR UPDATE"),
         }
     }
 

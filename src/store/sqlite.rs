@@ -1,8 +1,8 @@
 //! One SQLite file that all processes of a host may share, or one in memory.
 //!
 //! One thread owns the writing connection and commits whatever has queued up as one transaction, so that many
-//! small commits cost one sync; a job's caller hears of it only after that commit. Readers have connections of
-//! their own (WAL: they never wait for the writer).
+//! small commits cost one sync; a job's caller hears of it only after that commit. Counters have a writer of their own,
+//! which does not wait for the disk. Readers have connections of their own (WAL: they never wait for the writer).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, Statement, ToSql, TransactionBehavior};
 
 use super::session::Session;
 use super::value::{Cell, Row, Value};
-use super::{Done, Job, migrations};
+use super::{Access, Done, Job, migrations};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -31,12 +31,43 @@ const READERS: usize = 2;
 
 pub(super) struct Sqlite {
     path: PathBuf,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    journal: Writer,
+    /// None in memory: there is but one connection.
+    counters: Option<Writer>,
     readers: Mutex<Vec<Connection>>,
     in_memory: bool,
     /// The process that opened it: neither threads nor SQLite connections survive a fork.
     process: u32,
+}
+
+/// A thread with a connection, and the way to it.
+struct Writer {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Writer {
+    fn start(connection: Connection) -> Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("exai-files-registry".into())
+            .spawn(move || write_jobs(connection, &queue))
+            .map_err(|error| {
+                Error::new(ErrorKind::Registry, "the registry's thread did not start").with_source(error)
+            })?;
+        Ok(Writer { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
+    }
+
+    fn submit(&self, job: Job) -> Result<()> {
+        let jobs = self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(super::closed)
+    }
+
+    /// Lets it finish what is queued. What is left has to be waited for.
+    fn close(&self) -> Option<std::thread::JoinHandle<()>> {
+        self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        self.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    }
 }
 
 impl std::fmt::Debug for Sqlite {
@@ -53,7 +84,7 @@ impl Sqlite {
             create_parent(path)?;
         }
         let cannot = |error: rusqlite::Error| cannot_open(path, error);
-        let writer = when_free(|| connect(path, in_memory)).map_err(cannot)?;
+        let writer = when_free(|| connect(path, in_memory, "FULL")).map_err(cannot)?;
         writer.execute_batch("BEGIN IMMEDIATE").map_err(cannot)?;
         migrations::migrate(&mut Session::sqlite(&writer), now, true)
             .map_err(|error| if error.hint().is_some() { error } else { cannot_use(path, error) })?;
@@ -63,26 +94,25 @@ impl Sqlite {
             .collect::<Result<Vec<_>, _>>()
             .map_err(cannot)?;
 
-        let (jobs, queue) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("exai-files-registry".into())
-            .spawn(move || write_jobs(writer, &queue))
-            .map_err(|error| {
-                Error::new(ErrorKind::Registry, "the registry's thread did not start").with_source(error)
-            })?;
+        let counters = match in_memory {
+            true => None,
+            false => Some(Writer::start(connect(path, false, "NORMAL").map_err(cannot)?)?),
+        };
         Ok(Sqlite {
             path: path.to_owned(),
-            jobs: Mutex::new(Some(jobs)),
-            writer: Mutex::new(Some(thread)),
+            journal: Writer::start(writer)?,
+            counters,
             readers: Mutex::new(readers),
             in_memory,
             process: std::process::id(),
         })
     }
 
-    pub(super) fn submit(&self, job: Job) -> Result<()> {
-        let jobs = self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(super::closed)
+    pub(super) fn submit(&self, job: Job, access: Access) -> Result<()> {
+        match &self.counters {
+            Some(counters) if access == Access::Count => counters.submit(job),
+            _ => self.journal.submit(job),
+        }
     }
 
     /// Runs a question on a reading connection. Blocking. Gives it back where there is but one, which the writer has.
@@ -116,15 +146,15 @@ impl Sqlite {
     }
 
     pub(super) fn close(&self) {
-        self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let thread = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let writers = std::iter::once(&self.journal).chain(&self.counters);
+        let threads: Vec<_> = writers.map(Writer::close).collect();
         let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         if self.process != std::process::id() {
             // A forked child: there is no thread to wait for, and the connections are the parent's.
-            std::mem::forget((thread, readers));
+            std::mem::forget((threads, readers));
             return;
         }
-        if let Some(thread) = thread {
+        for thread in threads.into_iter().flatten() {
             let _ = thread.join();
         }
     }
@@ -207,7 +237,7 @@ fn waits(looks: i32) -> bool {
     u128::from(looks.unsigned_abs()) * LOOKS_EVERY.as_millis() < BUSY_TIMEOUT.as_millis()
 }
 
-fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, in_memory: bool, synchronous: &str) -> rusqlite::Result<Connection> {
     let mut connection = if in_memory { Connection::open_in_memory()? } else { Connection::open(path)? };
     connection.busy_handler(Some(waits))?;
     if !in_memory {
@@ -216,7 +246,9 @@ fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
         let _mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     }
     // FULL: an acknowledged upload survives a power cut, so it is never sent again.
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")?;
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;"
+    ))?;
     prepare(connection)
 }
 

@@ -100,6 +100,7 @@ impl<'v, T: Typed + Into<Value<'v>>> From<Option<T>> for Value<'v> {
 macro_rules! bind {
     ($($value:expr),* $(,)?) => { &[$($crate::store::Value::from($value)),*] };
 }
+pub use bind;
 
 /// One column of a row.
 #[derive(Clone, Debug, PartialEq)]

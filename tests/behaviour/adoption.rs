@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use exai_files::bind;
 use exai_files::clock::{SystemClock, Timestamp};
 use exai_files::error::ErrorKind;
 use exai_files::model::PlatformId;
 use exai_files::registry::{FileFilter, Registry};
-use exai_files::store::{Location, Store};
+use exai_files::store::{Location, Store, bind};
 
 use crate::databases::{DIRECT, new_database};
 use crate::world::{World, request, upload};

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use exai_files::bind;
 use exai_files::error::{Error, ErrorKind};
-use exai_files::store::{Location, PostgresOptions, Store};
+use exai_files::store::{Location, PostgresOptions, Store, bind};
 
 use crate::databases::{self, DIRECT, new_database};
 

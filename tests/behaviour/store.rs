@@ -1,9 +1,8 @@
 //! The database layer: one suite for every kind, many writers, nothing half done.
 
-use exai_files::bind;
 use exai_files::clock::Timestamp;
 use exai_files::error::{Error, ErrorKind, Result};
-use exai_files::store::{Id, Json, Location, Row, Session, Store};
+use exai_files::store::{Id, Json, Location, Row, Session, Store, bind};
 use serde_json::json;
 use tokio::task::JoinSet;
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{StateBackend, Step};
-use crate::bind;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
-use crate::store::{Session, Store};
+use crate::store::{Session, Store, bind};
 
 #[derive(Debug)]
 pub struct Database {
@@ -35,12 +34,12 @@ impl StateBackend for Database {
 
     async fn update(&self, key: &str, mut step: Step) -> Result<()> {
         let (key, clock) = (key.to_owned(), self.clock.clone());
-        self.store.write(move |session| apply(session, &key, clock.now(), &mut step)).await
+        self.store.count(move |session| apply(session, &key, clock.now(), &mut step)).await
     }
 
     fn update_soon(self: Arc<Self>, key: &str, mut step: Step) {
         let (key, clock) = (key.to_owned(), self.clock.clone());
-        self.store.write_soon(move |session| apply(session, &key, clock.now(), &mut step));
+        self.store.count_soon(move |session| apply(session, &key, clock.now(), &mut step));
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::session::Session;
+use super::value::bind;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Digest;
@@ -128,7 +129,7 @@ pub(super) fn migrate(session: &mut Session<'_>, now: Timestamp, adopt: bool) ->
         session.batch(step.sql)?;
         session.execute(
             &format!("INSERT INTO {journal} (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, ?4)"),
-            crate::bind![step.version, step.name, checksum(step.sql), now],
+            bind![step.version, step.name, checksum(step.sql), now],
         )?;
         tracing::info!(version = step.version, name = step.name, "registry: schema step taken");
     }
@@ -202,7 +203,7 @@ fn columns(session: &mut Session<'_>, table: &str) -> Result<Vec<String>> {
         }
         false => "SELECT name FROM pragma_table_info(?1)",
     };
-    session.rows(sql, crate::bind![table])?.iter().map(|row| row.get(0)).collect()
+    session.rows(sql, bind![table])?.iter().map(|row| row.get(0)).collect()
 }
 
 /// A table of the tool's whose ids are no UUIDs cannot be referred to by ours.
@@ -211,7 +212,7 @@ fn check_ids(session: &mut Session<'_>, adopts: &[String]) -> Result<()> {
         let row = session.row(
             "SELECT data_type::text FROM information_schema.columns
               WHERE table_schema = current_schema() AND table_name = ?1 AND column_name = 'id'",
-            crate::bind![table],
+            bind![table],
         )?;
         let kind = row.map(|row| row.get::<String>(0)).transpose()?;
         if kind.as_deref() != Some("uuid") {

@@ -1,0 +1,122 @@
+"""The registry's database: its schema, and a PostgreSQL in place of the file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import databases
+import pytest
+
+import exai_files
+from exai_files.errors import ConfigError, RegistryError
+
+OF_THE_TOOL = """
+    CREATE TABLE file_uploads (id uuid PRIMARY KEY, filename text);
+    INSERT INTO file_uploads VALUES ('00000000-0000-4000-8000-000000000001', 'old.txt');
+"""
+
+
+@pytest.fixture(params=["EXAI_TEST_POSTGRES", "EXAI_TEST_PGBOUNCER"], ids=["direct", "pooled"])
+def url(request):
+    return databases.new_database(request.param)
+
+
+def cli(*args, **environment):
+    command = [sys.executable, "-m", "exai_files", *args]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment})
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_hosts_that_share_a_database_share_what_is_known(sim, url):
+    with sim.client(registry=url) as one, sim.client(registry=url) as other:
+        sent = one.upload(b"hello", name="a.txt", to=["moonshot", "zai"])
+        there = other.upload(b"hello", name="b.txt", to="moonshot")
+        assert there.on("moonshot").origin == "already-there"
+        assert other.get(sent.digest).name == "a.txt"
+        assert [record.digest for record in other.list()] == [sent.digest]
+        one.set_breaker("zai", "forced-open")
+        with pytest.raises(exai_files.CircuitOpenError):
+            other.upload(b"other", name="c.txt", to="zai")
+    assert len(sim.moonshot.files) == 1
+
+
+def test_tables_of_the_tool_are_adopted_when_asked(sim, url):
+    databases.psql(url, OF_THE_TOOL)
+    with pytest.raises(RegistryError, match="file_uploads") as refused:
+        sim.client(registry=url)
+    assert "db plan" in refused.value.hint
+    with exai_files.Database(registry=url) as database:
+        plan = database.plan()
+        assert plan.adopts == ("file_uploads",)
+        assert "ADD COLUMN IF NOT EXISTS" in plan.steps[0].sql
+        assert database.status().version == 0
+        status = database.migrate()
+        assert (status.version, status.drift, status.size > 0) == (status.latest, (), True)
+        assert database.plan() == exai_files.SchemaPlan(adopts=(), steps=())
+    with sim.client(registry=url) as files:
+        files.upload(b"new", name="new.txt", to="moonshot")
+    assert databases.psql(url, "SELECT filename FROM file_uploads ORDER BY filename") == "new.txt\nold.txt"
+
+
+def test_the_command_plans_migrates_and_says_how_it_is(tmp_path):
+    url = databases.new_database("EXAI_TEST_POSTGRES")
+    databases.psql(url, OF_THE_TOOL)
+    home = {"HOME": str(tmp_path), "EXAI_FILES_REGISTRY__URL": url}
+    code, planned, _ = cli("db", "plan", **home)
+    assert (code, planned.startswith("-- takes over, with every row: file_uploads\n")) == (0, True)
+    assert cli("db", "status", **home)[0] == 10
+    assert cli("ls", **home)[0] == 1
+    code, _, said = cli("db", "migrate", **home)
+    assert code == 0, said
+    code, status, _ = cli("db", "status", "--json", **home)
+    assert (code, json.loads(status)["drift"]) == (0, [])
+    assert cli("db", "plan", **home)[1] == "-- nothing to do\n"
+    databases.psql(url, "ALTER TABLE upload_intents DROP COLUMN fence")
+    code, status, _ = cli("db", "status", **home)
+    assert (code, "no column upload_intents.fence" in status) == (10, True)
+
+
+def test_the_command_knows_the_file_too(tmp_path):
+    code, status, _ = cli("--registry", str(tmp_path / "r.db"), "db", "status", HOME=str(tmp_path))
+    assert (code, "schema 3 of 3" in status) == (0, True)
+
+
+def test_a_password_is_nowhere(tmp_path, caplog):
+    secret = "s3cret-of-the-database"
+    url = f"postgres://somebody:{secret}@127.0.0.1:1/nowhere?sslmode=disable"
+    with caplog.at_level(1), pytest.raises(RegistryError) as unreachable:
+        exai_files.Client(registry=url, settings={"registry": {"timeout": 0.2}}, environment={})
+    seen = [str(unreachable.value), repr(unreachable.value), repr(vars(unreachable.value)), caplog.text]
+    code, _, said = cli("--registry", url, "ls", HOME=str(tmp_path))
+    assert (code, "command line" in said) == (2, True)
+    seen.append(said.replace(url, ""))
+    (tmp_path / "c.toml").write_text(f'registry.url = "{url}"')
+    with pytest.raises(ConfigError, match="EXAI_FILES_REGISTRY__URL") as in_file:
+        exai_files.Client(config_file=tmp_path / "c.toml", environment={})
+    assert not [text for text in [*seen, str(in_file.value)] if secret in text]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        pytest.param("mysql://localhost/x", "must begin with postgres://", id="other scheme"),
+        pytest.param("postgres://localhost/x?password=y", "before its host", id="password as parameter"),
+        pytest.param("postgres://", "names no host", id="no host"),
+        pytest.param("postgres://localhost:x/y", "cannot be used", id="port"),
+        pytest.param("postgres://localhost/x?nonsense=1", "cannot be used", id="unknown parameter"),
+    ],
+)
+def test_a_wrong_url_is_refused(url, said):
+    with pytest.raises(ConfigError, match=said):
+        exai_files.Client(registry=url, environment={})
+
+
+def test_tls_is_checked(tmp_path):
+    url = databases.new_database("EXAI_TEST_POSTGRES").replace("sslmode=disable", "sslmode=require")
+    with pytest.raises(RegistryError, match="TLS"):
+        exai_files.Client(registry=url, settings={"registry": {"timeout": 2}}, environment={})
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(ConfigError, match="ca_bundle"):
+        exai_files.Client(registry=url, settings={"registry": {"ca_bundle": str(tmp_path / "ca.pem")}}, environment={})

@@ -119,6 +119,7 @@ def test_all_names_are_exported():
         "import_module",
         "calls",
         "client",
+        "database",
         "errors",
         "guards",
         "metrics",

@@ -387,7 +387,9 @@ impl Pace {
         let paid_at = rates.cost(ask.bytes).map_or(now, |_| rates.paid_at(self.bytes_paid_at, &self.turns));
         let mut limits = self.limits(rates, now, ask);
         let wanted = now.max(self.paused_until).max(paid_at);
-        let free = free_of_all(&limits, wanted);
+        // Whoever came before for the same goes before, even where a moment was left free between.
+        let last = self.turns.iter().rev().find(|Reserved(_, turn, ..)| *turn == Turn::of(ask));
+        let free = free_of_all(&limits, last.map_or(wanted, |last| last.0.max(wanted)));
         match rates.requests.and_then(Rate::spacing).filter(|_| free > wanted) {
             Some(window) => {
                 limits.push(Limit { turns: self.turns.iter().collect(), count: 1, window });
@@ -496,6 +498,22 @@ mod tests {
             (0..13).map(|_| reserve(&mut pace, &rates, Operation::List, START, FAR).unwrap().as_millis()).collect();
         assert_eq!(waits[..10], [0; 10]);
         assert_eq!(waits[10..], [10_083, 10_990, 11_898]);
+    }
+
+    #[test]
+    fn nobody_overtakes_who_waits_for_the_same() {
+        let (mut pace, rates) = (Pace::default(), requests(Rate { requests: 10, window: Duration::from_secs(10) }));
+        let ids: Vec<u64> = (0..12).collect();
+        for id in &ids {
+            let step = PaceStep::Reserve { ask: Operation::List.into(), patience: FAR, id: *id };
+            pace.step(&rates, START, &step).wait.unwrap();
+        }
+        // Two that have gone were not taken: there is room now, and two who came before.
+        for id in &ids[..2] {
+            pace.step(&rates, START, &PaceStep::Release { ask: Operation::List.into(), id: *id });
+        }
+        let wait = reserve(&mut pace, &rates, Operation::List, after(100), FAR).unwrap();
+        assert!(wait > millis(10_000), "{wait:?}");
     }
 
     #[test]

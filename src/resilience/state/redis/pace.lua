@@ -167,7 +167,15 @@ local function turn_of(kind)
     until from == before
     return from
   end
-  local free = free_of_all(turn)
+  -- Whoever came before for the same goes before, even where a moment was left free between.
+  local first = turn
+  for i = #turns, 1, -1 do
+    if kinds[i] == kind then
+      first = math.max(turn, turns[i])
+      break
+    end
+  end
+  local free = free_of_all(first)
   if free > turn and step.requests and step.requests.spacing then
     all[#all + 1] = { count = 1, window = step.requests.spacing, counts = function() return true end }
     free = free_of_all(free)

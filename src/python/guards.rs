@@ -1,9 +1,9 @@
 //! Circuit breakers and rate limits for a user's own calls.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -75,7 +75,6 @@ struct Entered {
     /// The breaker, and the task in which it was entered.
     by: (usize, usize),
     permit: BreakerPermit,
-    begun: Instant,
 }
 
 thread_local! {
@@ -118,7 +117,7 @@ impl CircuitBreaker {
     }
 
     fn begin(&self, py: Python<'_>, permit: BreakerPermit) -> PyResult<()> {
-        let entered = Entered { by: self.by(py)?, permit, begun: Instant::now() };
+        let entered = Entered { by: self.by(py)?, permit };
         ENTERED.with_borrow_mut(|all| all.push(entered));
         Ok(())
     }
@@ -136,14 +135,15 @@ impl CircuitBreaker {
     fn end(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Pending>> {
         let by = self.by(py)?;
         let entered = ENTERED.with_borrow_mut(|all| {
-            let place = all.iter().rposition(|entered| entered.by == by)?;
-            Some(all.remove(place))
+            let of_this_task = all.iter().rposition(|entered| entered.by == by);
+            let place = of_this_task.or_else(|| all.iter().rposition(|entered| entered.by.0 == by.0))?;
+            Some(all.remove(place).permit)
         });
-        let Some(Entered { permit, begun, .. }) = entered else {
+        let Some(permit) = entered else {
             return Err(PyRuntimeError::new_err("a circuit breaker is left where it was not entered"));
         };
         let Some(error) = error else {
-            let is_slow = begun.elapsed() > permit.slow_call();
+            let is_slow = permit.elapsed() > permit.slow_call();
             return Ok(settled(permit, if is_slow { Outcome::Slow } else { Outcome::Success }, None));
         };
         if !error.is_instance(self.counts.bind(py))? || error.is_instance(self.ignores.bind(py))? {
@@ -156,34 +156,63 @@ impl CircuitBreaker {
 
 /// The asyncio task that runs in this thread, by its address; 0 where none does.
 fn current_task(py: Python<'_>) -> PyResult<usize> {
-    static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static CURRENT_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let running_loop = match RUNNING_LOOP.get(py) {
-        Some(found) => found,
-        None => {
-            // Whoever has not imported asyncio has no task.
-            let modules = py.import("sys")?.getattr("modules")?;
-            if !modules.contains("asyncio")? {
+    static ASYNCIO: PyOnceLock<Asyncio> = PyOnceLock::new();
+    let asyncio = match ASYNCIO.get(py) {
+        Some(asyncio) => asyncio,
+        // Whoever has not imported it has no task.
+        None if !py.import("sys")?.getattr("modules")?.contains("asyncio")? => return Ok(0),
+        None => ASYNCIO.get_or_try_init(py, || Asyncio::find(py))?,
+    };
+    asyncio.current_task(py)
+}
+
+/// What asyncio knows of tasks.
+struct Asyncio {
+    running_loop: Py<PyAny>,
+    /// The task that each loop is at, before Python 3.14.
+    tasks: Option<Py<PyDict>>,
+    current_task: Py<PyAny>,
+}
+
+thread_local! {
+    /// The loop that ran in this thread when it was last asked for, by its address. Asking takes a system call, before
+    /// Python 3.12.
+    static LOOP: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Asyncio {
+    fn find(py: Python<'_>) -> PyResult<Self> {
+        let (asyncio, tasks) = (py.import("asyncio")?, py.import("asyncio.tasks")?);
+        let tasks = tasks.getattr("_current_tasks").ok().and_then(|tasks| tasks.cast_into::<PyDict>().ok());
+        Ok(Asyncio {
+            running_loop: asyncio.getattr("_get_running_loop")?.unbind(),
+            tasks: tasks.map(Bound::unbind),
+            current_task: asyncio.getattr("current_task")?.unbind(),
+        })
+    }
+
+    fn current_task(&self, py: Python<'_>) -> PyResult<usize> {
+        let task_of = |tasks: &Bound<'_, PyDict>, of: usize| {
+            tasks.iter().find(|(each, _)| each.as_ptr() as usize == of).map(|(_, task)| task.as_ptr() as usize)
+        };
+        if let Some(tasks) = self.tasks.as_ref().map(|tasks| tasks.bind(py)) {
+            if tasks.is_empty() {
                 return Ok(0);
             }
-            RUNNING_LOOP
-                .get_or_try_init(py, || py.import("asyncio")?.getattr("_get_running_loop").map(Bound::unbind))?
+            if let Some(task) = task_of(tasks, LOOP.get()) {
+                return Ok(task);
+            }
         }
-    };
-    let running = running_loop.bind(py).call0()?;
-    if running.is_none() {
-        return Ok(0);
+        let running = self.running_loop.bind(py).call0()?;
+        if running.is_none() {
+            return Ok(0);
+        }
+        LOOP.set(running.as_ptr() as usize);
+        match &self.tasks {
+            Some(tasks) => Ok(task_of(tasks.bind(py), LOOP.get()).unwrap_or_default()),
+            None => Ok(self.current_task.bind(py).call1((running,))?.as_ptr() as usize),
+        }
     }
-    let tasks = CURRENT_TASK.get_or_try_init(py, || {
-        let tasks = py.import("asyncio.tasks")?;
-        // A dictionary by loop, before Python 3.14; `current_task` is written in Python before 3.12.
-        tasks.getattr("_current_tasks").or_else(|_| tasks.getattr("current_task")).map(Bound::unbind)
-    })?;
-    let task = match tasks.bind(py).cast::<PyDict>() {
-        Ok(tasks) => tasks.get_item(running)?,
-        Err(_) => Some(tasks.bind(py).call1((running,))?),
-    };
-    Ok(task.map_or(0, |task| task.as_ptr() as usize))
 }
 
 #[pymethods]

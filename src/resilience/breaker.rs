@@ -80,6 +80,7 @@ struct Picture {
 pub struct BreakerPermit {
     breaker: Arc<Breaker>,
     permit: circuit_breaker::Permit,
+    given_at: Instant,
     is_settled: bool,
 }
 
@@ -135,27 +136,30 @@ impl Breaker {
         self.permit_seen().or_else(|| self.shared.at_once(self.permit()))
     }
 
-    /// By this process' picture, while it is fresh.
+    /// By this process' picture, while it is fresh. Most calls take this way, so it asks the time only once.
     fn permit_seen(self: &Arc<Self>) -> Option<Result<BreakerPermit>> {
-        let (mut picture, now) = (self.picture(), self.shared.now());
-        if !picture.is_fresh() {
+        let (picture, at) = (self.picture(), Instant::now());
+        if !picture.is_fresh(at) {
             return None;
         }
-        let granted = match picture.circuit.state() {
-            BreakerState::Closed | BreakerState::Disabled | BreakerState::MetricsOnly => {
-                picture.circuit.acquire(&self.settings, now, 0).0
-            }
-            _ => Err(picture.circuit.refusal(&self.settings, now)?),
-        };
+        if let Some(permit) = picture.circuit.free_permit() {
+            drop(picture);
+            return Some(Ok(self.given(permit, at)));
+        }
+        let refusal = picture.circuit.refusal(&self.settings, self.shared.now())?;
         drop(picture);
-        Some(self.granted(granted))
+        Some(Err(self.open_error(refusal)))
     }
 
     fn granted(self: &Arc<Self>, granted: Result<circuit_breaker::Permit, Refusal>) -> Result<BreakerPermit> {
         match granted {
-            Ok(permit) => Ok(BreakerPermit { breaker: self.clone(), permit, is_settled: false }),
+            Ok(permit) => Ok(self.given(permit, Instant::now())),
             Err(refusal) => Err(self.open_error(refusal)),
         }
+    }
+
+    fn given(self: &Arc<Self>, permit: circuit_breaker::Permit, given_at: Instant) -> BreakerPermit {
+        BreakerPermit { breaker: self.clone(), permit, given_at, is_settled: false }
     }
 
     /// # Errors
@@ -305,7 +309,7 @@ impl Breaker {
     }
 
     async fn refresh(&self) {
-        if self.picture().is_fresh() {
+        if self.picture().is_fresh(Instant::now()) {
             return;
         }
         let ours = self.picture().shared.generation();
@@ -376,8 +380,8 @@ impl Picture {
         is_news
     }
 
-    fn is_fresh(&self) -> bool {
-        self.seen_at.is_some_and(|at| at.elapsed() < FRESH)
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.seen_at.is_some_and(|at| now.duration_since(at) < FRESH)
     }
 }
 
@@ -411,10 +415,17 @@ impl BreakerPermit {
 
     /// As [`settle`](Self::settle), where nobody needs to be waited for; else the permit comes back.
     pub fn settle_at_hand(mut self, outcome: Outcome, error: Option<&str>) -> Result<(), Self> {
-        let (breaker, permit) = (self.breaker.clone(), self.permit);
-        self.is_settled =
-            breaker.keeps(permit, outcome) || breaker.shared.at_once(breaker.report(permit, outcome, error)).is_some();
+        self.is_settled = self.breaker.keeps(self.permit, outcome);
+        if !self.is_settled {
+            let (breaker, permit) = (self.breaker.clone(), self.permit);
+            self.is_settled = breaker.shared.at_once(breaker.report(permit, outcome, error)).is_some();
+        }
         if self.is_settled { Ok(()) } else { Err(self) }
+    }
+
+    /// How long ago it was given.
+    pub fn elapsed(&self) -> Duration {
+        self.given_at.elapsed()
     }
 
     /// A longer call than this is slow, by the breaker's settings.

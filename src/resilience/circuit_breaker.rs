@@ -378,6 +378,15 @@ impl CircuitBreaker {
         }
     }
 
+    /// Leave to make one call, where nothing changes by giving it and no time plays a part.
+    pub fn free_permit(&self) -> Option<Permit> {
+        match (self.mode, &self.phase) {
+            (Mode::ForcedOpen, _) => None,
+            (Mode::Automatic, Phase::Closed(_)) | (Mode::Disabled | Mode::MetricsOnly, _) => Some(self.permit()),
+            (Mode::Automatic, _) => None,
+        }
+    }
+
     /// Asks for leave to make one call. `token` names the probe, should it become one; it must be unused.
     pub fn acquire(
         &mut self,

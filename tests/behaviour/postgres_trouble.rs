@@ -150,13 +150,28 @@ async fn one_that_is_empty_forbids_or_is_unknown_says_what_to_do() {
     );
 }
 
+/// A small disk of one test's own.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(place: &Path) -> Self {
+        let mounting = Command::new("mount").args(["-t", "tmpfs", "-o", "size=120m", "tmpfs"]).arg(place).status();
+        assert!(mounting.unwrap().success(), "mounting a disk needs root");
+        Disk(place.to_owned())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whatever still ends has it for as long as it takes.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_there_is_room() {
     let home = tempfile::tempdir().unwrap();
-    let mount =
-        |words: &[&str]| assert!(Command::new(words[0]).args(&words[1..]).status().unwrap().success(), "needs root");
-    let place = home.path().to_str().unwrap().to_owned();
-    mount(&["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", &place]);
+    let _disk = Disk::mount(home.path());
     let server = Server::start_in(home);
     let store = tokio::task::block_in_place(|| server.store());
     let wide = "CREATE TABLE wide (text text); ALTER TABLE wide ALTER COLUMN text SET STORAGE EXTERNAL";
@@ -173,9 +188,6 @@ async fn one_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_there_is_r
     fill(&store).await.unwrap();
     let rows: i64 = store.read(|s| s.one("SELECT COUNT(*) FROM wide", &[])?.get(0)).await.unwrap();
     assert_eq!(rows, 1);
-    store.close();
-    server.stop();
-    mount(&["umount", &place]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -215,7 +215,8 @@ async fn upload(manager: &Manager, content: u64) -> Outcomes<Origin> {
 }
 
 fn hosts(place: &str, processes: u64, uploads: u64, contents: u64, killed: usize) -> Outcomes<Value> {
-    let simulator = Simulator::start(Options::default())?;
+    let settings = json!({"moonshot": {"max_files": 1_000_000}});
+    let simulator = Simulator::start(Options { settings, ..Options::default() })?;
     let url = simulator.urls().moonshot.clone();
     drop(open(place)?); // the schema is made once
     let share = uploads / processes;

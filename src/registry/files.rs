@@ -280,9 +280,11 @@ fn list(session: &mut Session<'_>, filter: &FileFilter, now: Timestamp) -> Resul
         wanted.that("(h.created_at, h.id) < ({}, {})", [(*at).into(), Id(id).into()]);
     }
     let Wanted { mut conditions, values } = wanted;
-    conditions.push("f.id = h.original_file_id".to_owned());
+    conditions.push("h.original_file_id IS NOT NULL".to_owned());
+    // The page first, by its index, and only then its names: a planner that guesses badly would join them all.
     let sql = format!(
-        "SELECT {} FROM file_hashes h JOIN file_uploads f ON {} ORDER BY h.created_at DESC, h.id DESC LIMIT {}",
+        "SELECT {} FROM (SELECT * FROM file_hashes h WHERE {} ORDER BY h.created_at DESC, h.id DESC LIMIT {}) h
+           LEFT JOIN file_uploads f ON f.id = h.original_file_id ORDER BY h.created_at DESC, h.id DESC",
         rows::RECORD_COLUMNS,
         conditions.join(" AND "),
         filter.limit

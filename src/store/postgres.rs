@@ -153,9 +153,8 @@ impl Postgres {
         }
         self.queue.state().is_closed = true;
         self.queue.arrived.notify_all();
-        for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
-            let _ = thread.join();
-        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        threads.into_iter().for_each(super::join);
     }
 }
 

@@ -154,9 +154,7 @@ impl Sqlite {
             std::mem::forget((threads, readers));
             return;
         }
-        for thread in threads.into_iter().flatten() {
-            let _ = thread.join();
-        }
+        threads.into_iter().flatten().for_each(super::join);
     }
 }
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 __all__ = [
     "CircuitBreaker",
@@ -47,6 +47,7 @@ class State:
 @final
 class Permit: ...
 
+@disjoint_base
 class CircuitBreaker:
     def __new__(
         cls,
@@ -72,7 +73,7 @@ class CircuitBreaker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
-    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aenter__(self) -> Awaitable[Any]: ...
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> Awaitable[None]: ...

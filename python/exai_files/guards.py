@@ -22,7 +22,7 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Union, cast
 from weakref import WeakValueDictionary
 
 from exai_files import _core
@@ -177,6 +177,13 @@ class CircuitBreaker(_core.CircuitBreaker, _Guard):
         )
         breaker.name = name
         return breaker
+
+    if TYPE_CHECKING:
+        # What can be entered at once gives a future that is done; type checkers want coroutines of a context manager.
+        async def __aenter__(self) -> CircuitBreaker: ...
+        async def __aexit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+        ) -> None: ...
 
     async def _enter_later(self) -> CircuitBreaker:
         """Enters once others were asked."""

@@ -84,6 +84,18 @@ impl Client {
     }
 }
 
+/// The configuration, with settings given in the call.
+pub(super) fn configured(
+    file: Option<PathBuf>,
+    env: std::collections::BTreeMap<String, String>,
+    overrides_json: &str,
+) -> crate::error::Result<Config> {
+    let overrides: Value = serde_json::from_str(overrides_json).map_err(|error| {
+        Error::new(ErrorKind::Config, "the settings given in the call are not JSON").with_source(error)
+    })?;
+    Config::load(Sources { file, env, overrides })
+}
+
 #[pymethods]
 impl Client {
     /// Reads the configuration and opens the registry.
@@ -96,10 +108,7 @@ impl Client {
         overrides_json: &str,
     ) -> PyResult<Self> {
         let opened = py.detach(|| {
-            let overrides: Value = serde_json::from_str(overrides_json).map_err(|error| {
-                Error::new(ErrorKind::Config, "the settings given in the call are not JSON").with_source(error)
-            })?;
-            let config = Config::load(Sources { file: config_file, env: environment, overrides })?;
+            let config = configured(config_file, environment, overrides_json)?;
             let manager = connect(&config)?;
             Ok((config, manager))
         });

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use serde_json::Value;
 
+use super::client::configured;
 use super::convert::{to_py, value};
 use super::errors::raise;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, Sources};
 use crate::connect::location;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::store::Store;
 
 #[pyclass(frozen, module = "exai_files._core")]
@@ -29,10 +29,7 @@ impl Database {
         overrides_json: &str,
     ) -> PyResult<Self> {
         let connected = py.detach(|| {
-            let overrides: Value = serde_json::from_str(overrides_json).map_err(|error| {
-                Error::new(ErrorKind::Config, "the settings given in the call are not JSON").with_source(error)
-            })?;
-            let config = Config::load(Sources { file: config_file, env: environment, overrides })?;
+            let config = configured(config_file, environment, overrides_json)?;
             Store::connect(&location(&config))
         });
         connected.map(Database).map_err(|error| raise(py, &error))

@@ -224,12 +224,6 @@ impl Breaker {
         self.reported(report.await);
     }
 
-    /// Opens for as long as the platform asked to be left alone.
-    async fn leave_in_peace(&self, permit: circuit_breaker::Permit, wait: Duration) {
-        let report = self.update(move |circuit, _, now| circuit.open_for(now, permit, wait)).await;
-        self.reported(report);
-    }
-
     fn reported(&self, report: Report) {
         match report {
             Report::Counted => {}
@@ -398,10 +392,10 @@ impl BreakerPermit {
         if answer.is_ok() {
             self.breaker.picture().throttled = None;
         }
-        let (breaker, permit) = (self.breaker.clone(), self.permit);
-        self.settle(outcome, answer.as_ref().err().map(Error::message)).await;
-        if let Some(wait) = answer.as_ref().err().and_then(peace_asked_for) {
-            breaker.leave_in_peace(permit, wait).await;
+        let error = answer.as_ref().err();
+        match error.and_then(peace_asked_for) {
+            Some(wait) => self.leave_in_peace(wait, error.map(Error::message)).await,
+            None => self.settle(outcome, error.map(Error::message)).await,
         }
         answer
     }
@@ -411,6 +405,15 @@ impl BreakerPermit {
         // Said first: a result is told once, even if the telling is cancelled.
         self.is_settled = true;
         self.breaker.report(self.permit, outcome, error).await;
+    }
+
+    /// Opens the breaker for as long as the platform asked to be left alone.
+    async fn leave_in_peace(mut self, wait: Duration, error: Option<&str>) {
+        self.is_settled = true;
+        let (breaker, permit) = (&self.breaker, self.permit);
+        breaker.to_be_told(Outcome::Failure, error);
+        let report = breaker.update(move |circuit, _, now| circuit.open_for(now, permit, wait)).await;
+        breaker.reported(report);
     }
 
     /// As [`settle`](Self::settle), where nobody needs to be waited for; else the permit comes back.

@@ -56,6 +56,20 @@ async fn a_platform_that_fails_is_left_in_peace_and_the_other_is_untouched() {
 }
 
 #[tokio::test]
+async fn a_platform_that_asks_for_peace_has_it_from_everyone_for_so_long() {
+    let world = world();
+    let manager = world.manager(Path::new(":memory:"));
+    let fault = json!({"kind": "status", "status": 503, "headers": {"retry-after": "90"}, "body": {}});
+    world.fault("moonshot", "list", json!({"next": 1}), fault);
+    assert_eq!(manager.list_remote(&moonshot(), DEADLINE).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let refused = manager.list_remote(&moonshot(), DEADLINE).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::CircuitOpen);
+    assert!(refused.retry_after().is_some_and(|wait| wait > Duration::from_secs(80)), "{refused:?}");
+    assert_eq!(world.truth("list").len(), 1);
+    upload(&manager, request("hello", "a.txt", &["moonshot"])).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_platform_that_is_back_is_used_again() {
     let world = world();
     let manager = world.manager(Path::new(":memory:"));

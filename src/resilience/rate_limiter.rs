@@ -194,6 +194,7 @@ impl RateLimiter {
         let asked_at = Instant::now();
         let untold = match &*self.own() {
             Own { alone: None, .. } => return true,
+            own if own.waits_for_others() => return false,
             own => own.granted(|taken| !taken.is_told),
         };
         let is_told = self.shared.pace(&self.key, &self.rates, &PaceStep::Recall(untold)).await.is_ok();
@@ -274,6 +275,13 @@ impl Own {
     fn granted(&self, wanted: impl Fn(&Taken) -> bool) -> Vec<Grant> {
         let wanted = self.granted.iter().filter(|taken| wanted(taken));
         wanted.map(|taken| Grant { age: taken.at.elapsed(), ..taken.grant }).collect()
+    }
+
+    /// Whether the others know all it took, and have yet to tell what they did: there is nothing to ask meanwhile.
+    fn waits_for_others(&self) -> bool {
+        let since = self.alone.as_ref().and_then(|alone| alone.back_since);
+        since.is_some_and(|since| since.elapsed() < UNTIL_ALL_ARE_BACK)
+            && self.granted.iter().all(|taken| taken.is_told)
     }
 
     /// Notes whether the others could be told of what was taken before; whether turns are shared from now on.

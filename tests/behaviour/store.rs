@@ -72,6 +72,15 @@ async fn both_understand_the_same(store: &Store) {
         store.read(|s| s.one("SELECT strpos(lower(?1), lower(?2)), strpos(?1, 'x')", bind!["MÜLLER-Ωmega", "ÜLLER-ω"]));
     let found = found.await.unwrap();
     assert_eq!((found.get::<i64>(0).unwrap(), found.get::<i64>(1).unwrap()), (2, 0));
+    let nul = json!({"name": "a\0b"}).to_string();
+    let kept = store.write(move |s| {
+        s.execute(
+            "INSERT INTO file_uploads (id, filename, file_size, metadata, file_hash, created_at) VALUES (?1, ?2, 1, ?3, 'cd', ?4)",
+            bind![Id("0192f0c1-2345-7abc-8def-0123456789ac"), "a\0b", Json(&nul), Timestamp(1)],
+        )?;
+        s.row("SELECT 1 FROM file_uploads WHERE filename = ?1", bind!["a\0b"])
+    });
+    assert!(kept.await.unwrap().is_some(), "what holds a NUL is kept, and found");
 }
 
 async fn many_writers_lose_nothing(store: &Store) {

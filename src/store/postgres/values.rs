@@ -1,4 +1,6 @@
 //! Values on their way to PostgreSQL and back, in its binary format.
+//!
+//! Its texts have no NUL: what platforms and callers write as one is kept as U+FFFD, and so is looked for.
 
 use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
@@ -34,11 +36,11 @@ impl ToSql for Value<'_> {
             Value::Int(number) => out.put_i64(*number),
             Value::Bool(flag) => out.put_u8((*flag).into()),
             Value::Time(at) => out.put_i64(at.0 - EPOCH),
-            Value::Text(text) => out.put_slice(text.as_bytes()),
+            Value::Text(text) => out.put_slice(text.replace('\0', "\u{fffd}").as_bytes()),
             Value::Id(id) => out.put_slice(uuid::Uuid::parse_str(id)?.as_bytes()),
             Value::Json(json) => {
                 out.put_u8(1); // the version of the format
-                out.put_slice(json.as_bytes());
+                out.put_slice(json.replace("\\u0000", "\\ufffd").as_bytes());
             }
         }
         Ok(IsNull::No)

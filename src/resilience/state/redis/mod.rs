@@ -473,6 +473,11 @@ impl Shared {
     fn attended(&self, (processes, now, pauses): Attendance) {
         self.attends_since.get_or_init(Instant::now);
         let mut counts = locked(&self.processes);
+        // Whoever was away finds the others coming back one by one: as many as before, until they have had the time.
+        if counts.back().is_some_and(|(at, _)| at.elapsed() > ATTENDS_EVERY * 2) {
+            let before = counts.drain(..).map(|(_, count)| count).max().unwrap_or(1);
+            counts.push_back((Instant::now(), before));
+        }
         counts.push_back((Instant::now(), processes));
         while counts.front().is_some_and(|(at, _)| at.elapsed() > ATTENDANCE) {
             counts.pop_front();

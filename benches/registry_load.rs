@@ -25,7 +25,7 @@ use exai_files::model::{
     ReplicaStatus, Secret,
 };
 use exai_files::platform::{FilesApi, moonshot};
-use exai_files::registry::{FileFilter, Registry};
+use exai_files::registry::{FileFilter, Labels, Registry};
 use exai_files::resilience::{
     BreakerSettings, Lane, Memory, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState,
 };
@@ -89,12 +89,9 @@ fn registry(place: &str) -> Outcomes<Registry> {
 
 fn file(number: u64) -> Outcomes<FileRecord> {
     let at = Timestamp(1_700_000_000_000_000 + i64::try_from(number)? * 1_000);
+    let digest = Digest(Sha256::digest(number.to_be_bytes()).into());
+    let identity = Identity { digest, size: 1_000 + number, mime: "application/pdf".into() };
     Ok(FileRecord {
-        digest: Digest(Sha256::digest(number.to_be_bytes()).into()),
-        name: format!("report {number}.pdf"),
-        size: 1_000 + number,
-        mime: "application/pdf".into(),
-        created_at: at,
         replicas: vec![Replica {
             platform: PlatformId::new("moonshot")?,
             account: AccountId::new("default"),
@@ -108,6 +105,7 @@ fn file(number: u64) -> Outcomes<FileRecord> {
             expires_at: None,
             origin: Origin::Sent,
         }],
+        ..FileRecord::new(identity, format!("report {number}.pdf"), at)
     })
 }
 
@@ -201,6 +199,8 @@ fn request(source: Source, name: Option<String>) -> Outcomes<UploadRequest> {
         name,
         to: vec![PlatformId::new("moonshot")?],
         purpose: None,
+        owner: None,
+        labels: Labels::default(),
         paranoid: false,
         lane: Lane::Interactive,
         deadline: Duration::from_secs(300),

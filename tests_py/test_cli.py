@@ -337,3 +337,24 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "set()"
+
+
+def test_files_are_labelled_found_trashed_and_restored(run, paper):
+    labels = ("--tag", "paper", "--set", "n=1", "--set", "who=me", "--owner", "eve")
+    assert run("upload", str(paper), "--to", "moonshot", *labels).returncode == 0
+    assert "#paper" in run("ls", "--tag", "paper", "--owner", "eve", "--larger-than", "4").stdout
+    assert run("ls", "--smaller-than", "5").stdout == ""
+    row = json.loads(run("ls", "--json").stdout)
+    assert (row["metadata"], row["tags"], row["owner"]) == ({"n": 1, "who": "me"}, ["paper"], "eve")
+    assert "#new" in run("update", "paper.txt", "--tag", "new", "--untag", "paper", "--set", "n=null").stdout
+    assert 'owner eve  #new  who="me"' in run("stat", "paper.txt").stdout
+    assert run("update", "paper.txt", "--set", "nonsense").returncode == 2
+    assert "to the trash" in run("trash", "--dry-run", "paper.txt").stdout
+    assert run("ls").stdout != ""
+    assert run("trash", "paper.txt").returncode == 0
+    assert run("ls").stdout == ""
+    assert "paper.txt" in run("ls", "--status", "trashed").stdout
+    assert run("text", "paper.txt").returncode == 4
+    assert run("restore", "paper.txt").returncode == 0
+    assert run("text", "paper.txt").stdout == "on paper\n"
+    assert run("trash", "nothing").returncode == 4

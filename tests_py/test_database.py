@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -80,7 +81,8 @@ def test_the_command_plans_migrates_and_says_how_it_is(tmp_path):
 
 def test_the_command_knows_the_file_too(tmp_path):
     code, status, _ = cli("--registry", str(tmp_path / "r.db"), "db", "status", HOME=str(tmp_path))
-    assert (code, "schema 3 of 3" in status) == (0, True)
+    assert code == 0
+    assert re.search(r"schema (\d+) of \1,", status)
 
 
 def test_a_password_is_nowhere(tmp_path, caplog):

@@ -21,9 +21,11 @@ from exai_files.errors import *  # noqa: F403
 from exai_files.errors import __all__ as _errors
 
 if TYPE_CHECKING:
-    from exai_files.client import AsyncClient, Client
+    from exai_files.async_client import AsyncClient
+    from exai_files.client import Client
     from exai_files.database import Database, DatabaseStatus, SchemaPlan, SchemaStep
     from exai_files.guards import CircuitBreaker, RateLimiter
+    from exai_files.listing import AsyncListing, Listing
     from exai_files.records import (
         BreakerHealth,
         BudgetHealth,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "AsyncListing",
     "BreakerHealth",
     "BudgetHealth",
     "Choice",
@@ -54,6 +57,7 @@ __all__ = [
     "DatabaseStatus",
     "Download",
     "FileRecord",
+    "Listing",
     "PaceHealth",
     "PlatformHealth",
     "PlatformInfo",
@@ -74,11 +78,13 @@ logging.getLogger("exai_files").addHandler(logging.NullHandler())
 
 
 _MODULES = {
-    "AsyncClient": "client",
+    "AsyncClient": "async_client",
+    "AsyncListing": "listing",
     "CircuitBreaker": "guards",
     "Client": "client",
     "Database": "database",
     "DatabaseStatus": "database",
+    "Listing": "listing",
     "RateLimiter": "guards",
     "SchemaPlan": "database",
     "SchemaStep": "database",

@@ -275,6 +275,9 @@ class Calls:
         progress: Progress | None,
         *,
         prefer: Sequence[str] | None = None,
+        owner: str | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
         paranoid: bool = False,
         bulk: bool = False,
     ) -> Call[FileRecord]:
@@ -283,6 +286,8 @@ class Calls:
             **given,
             **_destination(to, prefer),
             purpose=purpose,
+            owner=owner,
+            labels_json=_labels(tags=tags, metadata=metadata),
             paranoid=paranoid,
             bulk=bulk,
             timeout=_seconds(timeout),
@@ -320,13 +325,29 @@ class Calls:
         )
         return Call(pending, Replica._from_core, reporter)
 
-    def page(
-        self, platform: str | None, name: str | None, newer_than: Seconds | datetime | None, after: str | None
-    ) -> Call[list[FileRecord]]:
-        pending = self.core.list(
-            platform=platform, name=name, created_after=_micros(newer_than), after=after, limit=_PAGE
-        )
+    def page(self, file_filter: str, after: str | None) -> Call[list[FileRecord]]:
+        pending = self.core.list(file_filter, after, _PAGE)
         return Call(pending, lambda rows: list(map(FileRecord._from_core, rows)))
+
+    def table(self, file_filter: str) -> Call[_core.Table]:
+        return Call(self.core.table(file_filter), lambda table: table)
+
+    def update(
+        self,
+        file: FileReference,
+        tags: Sequence[str],
+        untag: Sequence[str],
+        metadata: Mapping[str, Any] | None,
+        owner: str | None,
+    ) -> Call[FileRecord]:
+        labels = _labels(tags=tags, untag=untag, metadata=metadata, owner=owner)
+        return Call(self.core.label(_reference(file), labels), FileRecord._from_core)
+
+    def trash(self, file: FileReference) -> Call[FileRecord]:
+        return Call(self.core.trash(_reference(file)), FileRecord._from_core)
+
+    def restore(self, file: FileReference) -> Call[FileRecord]:
+        return Call(self.core.restore(_reference(file)), FileRecord._from_core)
 
     def list_remote(self, platform: str, timeout: Seconds | None) -> Call[list[RemoteFile]]:
         pending = self.core.list_remote(platform, _seconds(timeout))
@@ -392,11 +413,37 @@ def _place(file: FileReference, platform: str | None) -> str | None:
     return file.platform if platform is None and isinstance(file, Replica) else platform
 
 
-def _micros(newer_than: Seconds | datetime | None) -> int | None:
-    if newer_than is None:
+def _labels(
+    *,
+    tags: Sequence[str],
+    metadata: Mapping[str, Any] | None,
+    untag: Sequence[str] = (),
+    owner: str | None = None,
+) -> str:
+    """What is said of a file, as JSON."""
+    given = {"tags": texts("tags", tags), "untag": texts("tags", untag)}
+    try:
+        return json.dumps({**given, "metadata": dict(metadata or {}), "owner": owner}, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"this metadata is no JSON: {error}", hint="use text, numbers, lists and dictionaries with text as keys"
+        ) from None
+
+
+def texts(what: str, given: str | Sequence[str] | None) -> list[str]:
+    """One text, or several."""
+    found = [given] if isinstance(given, str) else list(given or [])
+    if not all(isinstance(text, str) for text in found):
+        raise InvalidRequestError(f"{given!r} is no list of {what}", hint="pass a text, or a list of them")
+    return found
+
+
+def moment(given: Seconds | datetime | None, direction: int) -> int | None:
+    """Microseconds since 1970 of a moment, or of a time ago (-1) or ahead (+1)."""
+    if given is None:
         return None
-    if isinstance(newer_than, datetime):
-        return int(newer_than.timestamp() * 1_000_000)
-    age = _seconds(newer_than) or 0.0
-    since = datetime.now(timezone.utc).timestamp() - age
-    return int(max(since, 0.0) * 1_000_000) if age < math.inf else 0
+    if isinstance(given, datetime):
+        return int(given.timestamp() * 1_000_000)
+    far = 1e11  # 3,000 years; beyond lies no moment that anything happened at
+    span = min(max(_seconds(given) or 0.0, 0.0), far)
+    return max(int((datetime.now(timezone.utc).timestamp() + direction * span) * 1_000_000), 0)

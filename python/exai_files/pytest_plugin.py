@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from exai_files.client import AsyncClient, Client
+    from exai_files.async_client import AsyncClient
+    from exai_files.client import Client
     from exai_files.simulator import SimulatedClock, Simulator
 
 

@@ -30,6 +30,9 @@ __all__ = [
 ContentKind = Literal["bytes", "extracted-text", "opaque"]
 """What a platform gives back: the file's bytes, text it made of them, or nothing."""
 
+FileStatus = Literal["live", "unplaced", "trashed"]
+"""How a file is: on some platform, on none, or in the trash."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -104,6 +107,10 @@ class FileRecord:
         size: Bytes.
         mime: MIME type, from the bytes where they tell, else from the name.
         created_at: When it was first handed over (UTC).
+        owner: Who handed it over first, where that was said.
+        tags: In alphabetical order.
+        metadata: What else was said of it.
+        trashed_at: Since when it has been in the trash (UTC); None when it is not.
         replicas: The live copies.
         choice: Where an upload `to="any"` went, and why; None for others.
     """
@@ -114,14 +121,18 @@ class FileRecord:
     mime: str
     created_at: datetime
     replicas: tuple[Replica, ...]
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    trashed_at: datetime | None = None
     choice: Choice | None = None
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> FileRecord:
         replicas = tuple(map(Replica._from_core, data["replicas"]))
         choice = Choice(**data["choice"]) if "choice" in data else None
-        moment = _moment(data["created_at"])
-        return cls(**{**data, "created_at": moment, "replicas": replicas, "choice": choice})
+        times = {"created_at": _moment(data["created_at"]), "trashed_at": _perhaps(data["trashed_at"])}
+        return cls(**{**data, **times, "tags": tuple(data["tags"]), "replicas": replicas, "choice": choice})
 
     def on(self, platform: str) -> Replica | None:
         """The replica on `platform`, if there is one. The aliases "kimi" and "glm" are accepted."""

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from exai_files import _core
 
 if TYPE_CHECKING:
-    from exai_files.client import AsyncClient, Client
+    from exai_files.async_client import AsyncClient
+    from exai_files.client import Client
 
 __all__ = ["SimulatedClock", "SimulatedFile", "SimulatedPlatform", "Simulator"]
 
@@ -295,7 +296,7 @@ class Simulator:
 
     def async_client(self, **options: Any) -> AsyncClient:  # noqa: ANN401  (AsyncClient's own)
         """An `AsyncClient` for this simulator, with a registry in memory unless told otherwise."""
-        from exai_files.client import AsyncClient
+        from exai_files.async_client import AsyncClient
 
         return AsyncClient(**self._client_options(options))
 

@@ -10,6 +10,7 @@ use super::upload::UploadRequest;
 use crate::content::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{FileRecord, PlatformId, Purpose, Replica};
+use crate::registry::Labels;
 use crate::resilience::Lane;
 
 /// What must be there, and how sure we want to be.
@@ -31,7 +32,7 @@ impl Manager {
     /// bytes; else as [`upload`](Self::upload).
     pub async fn ensure(&self, reference: &str, request: EnsureRequest, transfers: &Transfers) -> Result<Replica> {
         let begun = Instant::now();
-        let record = self.registry.resolve(reference).await?;
+        let record = self.usable(reference).await?;
         if let Some(replica) = self.confirmed(&record, &request).await? {
             return Ok(replica);
         }
@@ -42,6 +43,8 @@ impl Manager {
                 name: Some(record.name.clone()),
                 to: vec![request.platform.clone()],
                 purpose: request.purpose.clone(),
+                owner: None,
+                labels: Labels::default(),
                 paranoid: false,
                 lane: Lane::Interactive,
                 deadline: left,

@@ -7,6 +7,7 @@ mod delete;
 mod ensure;
 mod existing_tool;
 mod health;
+mod labels;
 mod progress;
 mod read;
 mod reconcile;

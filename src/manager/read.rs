@@ -62,7 +62,7 @@ impl Manager {
     /// As [`content`](Self::content); `Unsupported` when there is no text in it.
     pub async fn text(&self, reference: &str, platform: Option<&PlatformId>, within: Duration) -> Result<String> {
         let deadline = Instant::now() + within;
-        let record = self.registry.resolve(reference).await?;
+        let record = self.usable(reference).await?;
         if let Some(text) = self.kept_text(&record, platform).await? {
             return Ok(text);
         }
@@ -110,7 +110,7 @@ impl Manager {
     }
 
     async fn located(&self, reference: &str, platform: Option<&PlatformId>) -> Result<(FileRecord, Replica)> {
-        let record = self.registry.resolve(reference).await?;
+        let record = self.usable(reference).await?;
         let replica = self.choose(&record.replicas, platform, &record.name)?.clone();
         Ok((record, replica))
     }

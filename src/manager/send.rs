@@ -88,7 +88,12 @@ impl Manager {
     pub(super) fn already_there(&self, target: &Target<'_>, file: &Prepared) -> Option<Replica> {
         let placement = &target.intent.placement;
         let now = self.clock.now();
-        let known = file.known.as_ref().filter(|record| record.name == file.source.name)?;
+        let owner = &target.intent.owner;
+        let known = file.known.as_ref().filter(|record| {
+            record.name == file.source.name
+                && record.trashed_at.is_none()
+                && (owner.is_none() || record.owner == *owner)
+        })?;
         let same = |r: &&Replica| {
             (&r.platform, &r.account, &r.purpose) == (&placement.platform, &placement.account, &placement.purpose)
         };

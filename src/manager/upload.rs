@@ -12,7 +12,7 @@ use crate::content::{OpenSource, Source, tagged_name};
 use crate::error::{Error, ErrorKind, Partial, Result};
 use crate::metrics::{Account, metrics};
 use crate::model::{ContentKind, Digest, FileRecord, Identity, Origin, PlatformId, Purpose, Replica};
-use crate::registry::{NewIntent, Placement};
+use crate::registry::{Labels, NewIntent, Placement};
 use crate::resilience::Lane;
 
 /// What to upload, and where to.
@@ -25,6 +25,10 @@ pub struct UploadRequest {
     pub to: Vec<PlatformId>,
     /// Any accepted spelling; default: by the file's type.
     pub purpose: Option<String>,
+    /// Who hands it over.
+    pub owner: Option<String>,
+    /// What is said of it, once some platform has it.
+    pub labels: Labels,
     /// Hash the file even if it has not changed since it was last hashed.
     pub paranoid: bool,
     /// Whether somebody waits for it.
@@ -104,6 +108,7 @@ impl Manager {
     /// took it. Bad input is refused before a byte is sent.
     pub async fn upload(&self, request: UploadRequest, transfers: &Transfers) -> Result<FileRecord> {
         let deadline = Instant::now() + request.deadline;
+        Labels { owner: request.owner.clone(), ..request.labels.clone() }.check()?;
         match self.upload_once(&request, transfers, deadline).await {
             // Nothing was stored under the old digest: look at the file again, once.
             Err(error) if error.kind() == ErrorKind::SourceChanged => {
@@ -121,7 +126,7 @@ impl Manager {
         deadline: Instant,
     ) -> Result<FileRecord> {
         let platforms = self.wanted(&request.to)?;
-        let file = self.prepare(request, &platforms).await?;
+        let mut file = self.prepare(request, &platforms).await?;
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
         self.remember(&file);
         transfers.clear();
@@ -131,7 +136,12 @@ impl Manager {
             placing.push(self.place_tracked(&file, target, tracker, deadline));
         }
         let outcomes = join_all(placing).await;
-        conclude(file, outcomes, self.clock.now())
+        let is_placed = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+        let is_said = file.known.as_ref().map_or(request.labels.is_empty(), |record| request.labels.are_on(record));
+        if is_placed && !is_said {
+            file.known = Some(self.registry.label(&file.identity.digest, request.labels.clone()).await?);
+        }
+        conclude(file, request.owner.clone(), outcomes, self.clock.now())
     }
 
     async fn place_tracked(
@@ -232,6 +242,7 @@ impl Manager {
                 remote_name,
                 size: identity.size,
                 mime: identity.mime.clone(),
+                owner: request.owner.clone(),
             },
         })
     }
@@ -248,18 +259,16 @@ fn count(replica: &Replica, size: u64) {
 /// Turns each target's outcome into the one answer of the call.
 fn conclude(
     file: Prepared,
+    owner: Option<String>,
     outcomes: Vec<(PlatformId, Result<Replica>)>,
     now: crate::clock::Timestamp,
 ) -> Result<FileRecord> {
     let Prepared { source, identity, known, .. } = file;
-    let mut record = known.unwrap_or_else(|| FileRecord {
-        digest: identity.digest,
-        name: source.name,
-        size: identity.size,
-        mime: identity.mime,
-        created_at: now,
-        replicas: Vec::new(),
-    });
+    let mut record = known.unwrap_or_else(|| FileRecord::new(identity, source.name.clone(), now));
+    record.trashed_at = None;
+    if record.name == source.name {
+        record.owner = record.owner.or(owner);
+    }
     let (mut failures, mut placed) = (Vec::new(), 0);
     for (platform, outcome) in outcomes {
         match outcome {

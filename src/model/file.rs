@@ -178,5 +178,29 @@ pub struct FileRecord {
     /// MIME type, from the bytes where they tell, else from the name.
     pub mime: String,
     pub created_at: Timestamp,
+    /// Who handed it over first, where that was said.
+    pub owner: Option<String>,
+    pub tags: Vec<String>,
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// Since when it is in the trash; it is not used then.
+    pub trashed_at: Option<Timestamp>,
     pub replicas: Vec<Replica>,
+}
+
+impl FileRecord {
+    /// A content nobody has placed or said anything of.
+    pub fn new(identity: super::Identity, name: String, created_at: Timestamp) -> Self {
+        FileRecord {
+            digest: identity.digest,
+            name,
+            size: identity.size,
+            mime: identity.mime,
+            created_at,
+            owner: None,
+            tags: Vec::new(),
+            metadata: serde_json::Map::new(),
+            trashed_at: None,
+            replicas: Vec::new(),
+        }
+    }
 }

@@ -8,20 +8,21 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyDict;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::convert::{Answer, to_py, value};
 use super::errors::raise;
 use super::pending::Pending;
 use super::runtime;
-use crate::clock::Timestamp;
+use super::table::Table;
 use crate::config::{Config, Sources};
 use crate::connect::{capabilities, connect};
 use crate::content::Source;
 use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
 use crate::model::{Digest, Operation, PlatformId};
-use crate::registry::FileFilter;
+use crate::registry::{FileFilter, Labels};
 use crate::resilience::{Lane, Mode};
 
 /// A commented configuration file with every setting.
@@ -53,6 +54,15 @@ fn named_operation(name: Option<&str>) -> Answered<Option<Operation>> {
     named.map(Some).ok_or_else(|| {
         Error::new(ErrorKind::InvalidRequest, format!("there is no operation {name:?}"))
             .with_hint("there are upload, list, get, content and delete")
+    })
+}
+
+/// What Python gives as JSON, checked.
+fn given<T: DeserializeOwned>(json: &str) -> Answered<T> {
+    serde_json::from_str(json).map_err(|error| {
+        let what = error.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        Error::new(ErrorKind::InvalidRequest, what.to_owned()).with_hint("see the documentation of the call")
     })
 }
 
@@ -129,7 +139,7 @@ impl Client {
         to_py(py, &known.map_err(|error| raise(py, &error))?)
     }
 
-    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, purpose, paranoid, bulk, timeout, transfers))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, purpose, owner, labels_json, paranoid, bulk, timeout, transfers))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn upload(
         &self,
@@ -140,6 +150,8 @@ impl Client {
         to: Vec<String>,
         prefer: Option<Vec<String>>,
         purpose: Option<String>,
+        owner: Option<String>,
+        labels_json: &str,
         paranoid: bool,
         bulk: bool,
         timeout: Option<f64>,
@@ -153,6 +165,8 @@ impl Client {
                 name,
                 to: platform_ids(&to)?,
                 purpose,
+                owner,
+                labels: given(labels_json)?,
                 paranoid,
                 lane: if bulk { Lane::Bulk } else { Lane::Interactive },
                 deadline,
@@ -188,6 +202,8 @@ impl Client {
                 name,
                 to,
                 purpose,
+                owner: None,
+                labels: Labels::default(),
                 paranoid: false,
                 lane: Lane::Interactive,
                 deadline: self.deadline,
@@ -202,21 +218,37 @@ impl Client {
         }))
     }
 
-    #[pyo3(signature = (*, platform, name, created_after, after, limit))]
-    fn list(
-        &self,
-        platform: Option<&str>,
-        name: Option<String>,
-        created_after: Option<i64>,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Pending {
+    /// A page of files; the filter has the fields of `FileFilter`.
+    fn list(&self, filter_json: &str, after: Option<&str>, limit: u32) -> Pending {
         let manager = self.manager.clone();
-        let filter = platform_id(platform).and_then(|platform| {
+        let filter = given::<FileFilter>(filter_json).and_then(|filter| {
             let after = after.map(str::parse::<Digest>).transpose()?;
-            Ok(FileFilter { platform, name, created_after: created_after.map(Timestamp), after, limit })
+            Ok(FileFilter { after, limit, ..filter })
         });
         self.pending(filter.map(|filter| async move { Answer::of(&manager.list(filter).await?) }))
+    }
+
+    /// All of them, as a table for dataframes.
+    fn table(&self, filter_json: &str) -> Pending {
+        let manager = self.manager.clone();
+        let filter = given::<FileFilter>(filter_json);
+        self.pending(filter.map(|filter| async move { Ok(Answer::Table(Table::of_files(&manager, filter).await?)) }))
+    }
+
+    fn label(&self, reference: String, labels_json: &str) -> Pending {
+        let manager = self.manager.clone();
+        let labels = given(labels_json);
+        self.pending(labels.map(|labels| async move { Answer::of(&manager.label(&reference, labels).await?) }))
+    }
+
+    fn trash(&self, reference: String) -> Pending {
+        let manager = self.manager.clone();
+        self.pending(Ok(async move { Answer::of(&manager.trash(&reference).await?) }))
+    }
+
+    fn restore(&self, reference: String) -> Pending {
+        let manager = self.manager.clone();
+        self.pending(Ok(async move { Answer::of(&manager.restore(&reference).await?) }))
     }
 
     fn list_remote(&self, platform: &str, timeout: Option<f64>) -> Pending {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::guards::Permit;
+use super::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::resilience::BreakerPermit;
 
@@ -20,6 +21,7 @@ pub(super) enum Answer {
         bytes: Bytes,
     },
     Permit(BreakerPermit),
+    Table(Table),
 }
 
 impl Answer {
@@ -30,6 +32,7 @@ impl Answer {
     pub(super) fn into_py(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
             Answer::Data(data) => to_py(py, &data),
+            Answer::Table(table) => table.into_py_any(py),
             Answer::Permit(permit) => Permit::new(permit).into_py_any(py),
             Answer::Content { data, bytes } => (to_py(py, &data)?, PyBytes::new(py, &bytes)).into_py_any(py),
         }

@@ -12,6 +12,7 @@ mod pending;
 mod runtime;
 #[cfg(feature = "simulator")]
 mod simulator;
+mod table;
 
 use pyo3::prelude::*;
 
@@ -31,6 +32,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "Permit",
             "Simulator",
             "State",
+            "Table",
             "Transfers",
             "config_example",
             "error_kinds",
@@ -47,6 +49,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<guards::CircuitBreaker>()?;
     module.add_class::<guards::Limiter>()?;
     module.add_class::<guards::Permit>()?;
+    module.add_class::<table::Table>()?;
     #[cfg(feature = "simulator")]
     module.add_class::<simulator::Simulator>()?;
     module.add_function(wrap_pyfunction!(client::config_example, module)?)?;

@@ -1,31 +1,15 @@
 //! Looking things up, and noting what is gone.
 
-use std::collections::HashSet;
-
 use serde_json::json;
 
 use super::{Placement, Registry, rows};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Digest, FileRecord, PlatformId, Replica};
-use crate::store::{Id, Json, Session, Value, bind};
+use crate::store::{Session, bind};
 
 /// Fewest characters of a digest that are taken as a short form of it.
 const SHORTEST_PREFIX: usize = 6;
-
-/// Which files to list. Empty fields do not filter.
-#[derive(Clone, Debug, Default)]
-pub struct FileFilter {
-    /// Only files with a live replica there.
-    pub platform: Option<PlatformId>,
-    /// Only files whose name contains this.
-    pub name: Option<String>,
-    /// Only files first handed over at or after this.
-    pub created_after: Option<Timestamp>,
-    /// Continue after this file (newest first).
-    pub after: Option<Digest>,
-    pub limit: u32,
-}
 
 /// What an account holds, as far as the registry knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,19 +32,6 @@ impl Registry {
     pub async fn resolve(&self, reference: &str) -> Result<FileRecord> {
         let reference = reference.trim().to_owned();
         self.store.read(move |session| resolve(session, &reference)).await
-    }
-
-    /// Files, newest first.
-    pub async fn list(&self, filter: FileFilter) -> Result<Vec<FileRecord>> {
-        let now = self.now();
-        self.store.read(move |session| list(session, &filter, now)).await
-    }
-
-    /// Takes in files that are known from elsewhere, with their replicas, all or none. What is known already stays as it
-    /// is.
-    pub async fn register(&self, files: Vec<FileRecord>) -> Result<()> {
-        let now = self.now();
-        self.store.write(move |session| register(session, &files, now)).await
     }
 
     /// The live replica for this placement, if there is one.
@@ -198,6 +169,8 @@ fn resolve(session: &mut Session<'_>, reference: &str) -> Result<FileRecord> {
     for sql in [
         "SELECT DISTINCT file_hash FROM platform_file_registry
           WHERE platform_file_id = ?1 AND status = 'active' AND file_hash IS NOT NULL",
+        "SELECT DISTINCT f.file_hash FROM file_uploads f JOIN file_hashes h ON h.file_hash = f.file_hash
+          WHERE f.filename = ?1 AND h.trashed_at IS NULL",
         "SELECT DISTINCT file_hash FROM file_uploads WHERE filename = ?1 AND file_hash IS NOT NULL",
     ] {
         if hits.is_empty() {
@@ -232,161 +205,4 @@ fn unknown(reference: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("no file {reference:?} is known")).with_hint(
         "use a digest, at least six characters of one, a remote id or the exact name, as the list of files shows them",
     )
-}
-
-/// A statement that grows by what it is asked for: what is left out costs nothing, and each page begins at its place.
-#[derive(Default)]
-struct Wanted<'v> {
-    conditions: Vec<String>,
-    values: Vec<Value<'v>>,
-}
-
-impl<'v> Wanted<'v> {
-    /// `condition` names its parameters `{}`, one after the other.
-    fn that(&mut self, condition: &str, values: impl IntoIterator<Item = Value<'v>>) {
-        let mut numbered = condition.to_owned();
-        for value in values {
-            self.values.push(value);
-            numbered = numbered.replacen("{}", &format!("?{}", self.values.len()), 1);
-        }
-        self.conditions.push(numbered);
-    }
-}
-
-fn list(session: &mut Session<'_>, filter: &FileFilter, now: Timestamp) -> Result<Vec<FileRecord>> {
-    let after = match &filter.after {
-        Some(digest) => position(session, digest)?,
-        None => None,
-    };
-    let mut wanted = Wanted::default();
-    if let Some(platform) = &filter.platform {
-        wanted.that(
-            "EXISTS (SELECT 1 FROM platform_file_registry p WHERE p.file_hash = h.file_hash AND p.platform = {}
-                        AND p.status = 'active' AND (p.expires_at IS NULL OR p.expires_at > {}))",
-            [rows::stored(platform).into(), now.into()],
-        );
-    }
-    if let Some(name) = &filter.name {
-        wanted.that(
-            "EXISTS (SELECT 1 FROM file_uploads n WHERE n.file_hash = h.file_hash
-                        AND strpos(lower(n.filename), lower({})) > 0)",
-            [name.into()],
-        );
-    }
-    if let Some(at) = filter.created_after {
-        wanted.that("h.created_at >= {}", [at.into()]);
-    }
-    if let Some((at, id)) = &after {
-        wanted.that("(h.created_at, h.id) < ({}, {})", [(*at).into(), Id(id).into()]);
-    }
-    let Wanted { mut conditions, values } = wanted;
-    conditions.push("h.original_file_id IS NOT NULL".to_owned());
-    // The page first, by its index, and only then its names: a planner that guesses badly would join them all.
-    let sql = format!(
-        "SELECT {} FROM (SELECT * FROM file_hashes h WHERE {} ORDER BY h.created_at DESC, h.id DESC LIMIT {}) h
-           LEFT JOIN file_uploads f ON f.id = h.original_file_id ORDER BY h.created_at DESC, h.id DESC",
-        rows::RECORD_COLUMNS,
-        conditions.join(" AND "),
-        filter.limit
-    );
-    let found = session.rows(&sql, &values)?;
-    rows::records(session, &found)
-}
-
-fn position(session: &mut Session<'_>, digest: &Digest) -> Result<Option<(Timestamp, String)>> {
-    let row = session.row("SELECT created_at, id FROM file_hashes WHERE file_hash = ?1", bind![&digest.hex()])?;
-    row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
-}
-
-fn register(session: &mut Session<'_>, files: &[FileRecord], now: Timestamp) -> Result<()> {
-    let (mut names, mut contents, mut replicas) = (Vec::new(), Vec::new(), Vec::new());
-    let hexes: Vec<String> = files.iter().map(|file| file.digest.hex()).collect();
-    let ids: Vec<[String; 2]> = files.iter().map(|_| [super::new_id(), super::new_id()]).collect();
-    let known = known(session, &hexes)?;
-    let new = files.iter().zip(&hexes).zip(&ids).filter(|((_, hex), _)| !known.contains(*hex));
-    for ((file, hex), [name_id, content_id]) in new {
-        names.push(vec![
-            Id(name_id).into(),
-            (&file.name).into(),
-            file.size.into(),
-            (&file.mime).into(),
-            hex.into(),
-            false.into(),
-            true.into(),
-            file.created_at.into(),
-        ]);
-        contents.push(vec![
-            Id(content_id).into(),
-            hex.into(),
-            Id(name_id).into(),
-            file.size.into(),
-            (&file.mime).into(),
-            0_i64.into(),
-            file.created_at.into(),
-            now.into(),
-        ]);
-        for replica in &file.replicas {
-            replicas.push(replica_row(replica, file, hex, name_id, now));
-        }
-    }
-    session.insert(
-        "file_uploads (id, filename, file_size, mime_type, file_hash, is_duplicate, deduplication_checked, created_at)",
-        &names,
-        "",
-    )?;
-    session.insert(
-        "file_hashes (id, file_hash, original_file_id, file_size, content_type, duplicate_count, created_at, updated_at)",
-        &contents,
-        "ON CONFLICT (file_hash) DO NOTHING",
-    )?;
-    session.insert(
-        "platform_file_registry (id, file_id, file_hash, platform, account, purpose, platform_file_id, platform_metadata,
-                                 remote_name, content_kind, file_size, status, last_verified, verification_count,
-                                 remote_created_at, expires_at, created_at, updated_at)",
-        &replicas,
-        "ON CONFLICT DO NOTHING",
-    )
-}
-
-/// Those of some digests that have a content.
-fn known(session: &mut Session<'_>, hexes: &[String]) -> Result<HashSet<String>> {
-    let mut known = HashSet::new();
-    for chunk in hexes.chunks(1_000) {
-        let places: Vec<String> = (1..=chunk.len()).map(|number| format!("?{number}")).collect();
-        let sql = format!("SELECT file_hash FROM file_hashes WHERE file_hash IN ({})", places.join(", "));
-        let values: Vec<Value<'_>> = chunk.iter().map(Into::into).collect();
-        for row in session.rows(&sql, &values)? {
-            known.insert(row.get(0)?);
-        }
-    }
-    Ok(known)
-}
-
-fn replica_row<'v>(
-    replica: &'v Replica,
-    file: &FileRecord,
-    hex: &'v String,
-    file_id: &'v str,
-    now: Timestamp,
-) -> Vec<Value<'v>> {
-    vec![
-        Value::Id(super::new_id().into()),
-        Id(file_id).into(),
-        hex.into(),
-        rows::stored(&replica.platform).into(),
-        replica.account.as_str().into(),
-        replica.purpose.as_str().into(),
-        (&replica.remote_id).into(),
-        Json("{}").into(),
-        (&replica.remote_name).into(),
-        replica.content.as_str().into(),
-        file.size.into(),
-        replica.status.as_str().into(),
-        replica.verified_at.into(),
-        1_i64.into(),
-        replica.created_at.into(),
-        replica.expires_at.into(),
-        replica.created_at.into(),
-        now.into(),
-    ]
 }

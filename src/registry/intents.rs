@@ -27,6 +27,8 @@ pub struct NewIntent {
     /// Bytes.
     pub size: u64,
     pub mime: String,
+    /// Who hands it over.
+    pub owner: Option<String>,
 }
 
 /// The answer to "may I send this?".
@@ -374,12 +376,12 @@ fn close(session: &mut Session<'_>, intent: &Intent, state: &str, why: Option<&s
 /// Makes sure the content and this name of it have rows; returns the id of the name's row.
 fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Timestamp) -> Result<String> {
     let hex = new.placement.digest.hex();
-    if let Some(id) = named(session, &hex, &new.name)? {
+    if let Some(id) = named(session, &hex, new)? {
         return Ok(id);
     }
     // One content may come from many at the same time, under one name.
     session.lock(&hex)?;
-    if let Some(id) = named(session, &hex, &new.name)? {
+    if let Some(id) = named(session, &hex, new)? {
         return Ok(id);
     }
     let original = session.row("SELECT original_file_id FROM file_hashes WHERE file_hash = ?1", bind![&hex])?;
@@ -387,8 +389,8 @@ fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Timestamp) -> R
     let id = new_id();
     session.execute(
         "INSERT INTO file_uploads (id, filename, file_size, mime_type, file_hash, is_duplicate, original_file_id,
-                                   deduplication_checked, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                   deduplication_checked, created_at, user_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         bind![
             Id(&id),
             &new.name,
@@ -399,6 +401,7 @@ fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Timestamp) -> R
             original.as_deref().map(Id),
             true,
             now,
+            new.owner.as_deref(),
         ],
     )?;
     session.execute(
@@ -406,15 +409,29 @@ fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Timestamp) -> R
          VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6)
          ON CONFLICT (file_hash) DO UPDATE
             SET duplicate_count = COALESCE(file_hashes.duplicate_count, 0) + 1, updated_at = excluded.updated_at,
-                original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)",
+                trashed_at = NULL, original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)",
         bind![Id(&new_id()), &hex, Id(&id), new.size, &new.mime, now],
     )?;
     Ok(id)
 }
 
-fn named(session: &mut Session<'_>, hex: &str, name: &str) -> Result<Option<String>> {
-    let sql = "SELECT id FROM file_uploads WHERE file_hash = ?1 AND filename = ?2";
-    session.row(sql, bind![hex, name])?.map(|row| row.get(0)).transpose()
+/// The row of this name, if there is one: it may have been in the trash, and nobody's.
+fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent) -> Result<Option<String>> {
+    let row = session.row(
+        "SELECT f.id, h.trashed_at IS NOT NULL, f.user_id IS NULL
+           FROM file_uploads f JOIN file_hashes h ON h.file_hash = f.file_hash
+          WHERE f.file_hash = ?1 AND f.filename = ?2",
+        bind![hex, &new.name],
+    )?;
+    let Some(row) = row else { return Ok(None) };
+    let id: String = row.get(0)?;
+    if row.get(1)? {
+        session.execute("UPDATE file_hashes SET trashed_at = NULL WHERE file_hash = ?1", bind![hex])?;
+    }
+    if let Some(owner) = new.owner.as_ref().filter(|_| row.get(2).unwrap_or(false)) {
+        session.execute("UPDATE file_uploads SET user_id = ?2 WHERE id = ?1", bind![Id(&id), owner])?;
+    }
+    Ok(Some(id))
 }
 
 /// A remote id that has a row already, of a file that was taken for lost, is bound anew.

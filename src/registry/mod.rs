@@ -5,6 +5,9 @@
 
 mod files;
 mod intents;
+mod labels;
+mod query;
+mod register;
 mod rows;
 mod sources;
 
@@ -16,8 +19,10 @@ use crate::error::Result;
 use crate::model::{AccountId, Digest, PlatformId, Purpose};
 use crate::store::{Location, Store};
 
-pub use files::{FileFilter, Usage};
+pub use files::Usage;
 pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, RENEW_EVERY, Settlement};
+pub use labels::Labels;
+pub use query::{FileFilter, FileStatus};
 
 /// Where a content shall be: the unit of "exactly once".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Map;
+
 use super::Placement;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,8 +22,10 @@ pub(super) fn stored(platform: &PlatformId) -> &str {
     }
 }
 
-/// The columns that [`record`] reads: of `h`, a content, and of `f`, its first name.
-pub(super) const RECORD_COLUMNS: &str = "h.file_hash, f.filename, h.file_size, h.content_type, h.created_at";
+/// The columns that [`record`] reads: of `h`, a content, and of `f`, its first name. No tag holds a line's end.
+pub(super) const RECORD_COLUMNS: &str = "h.file_hash, f.filename, h.file_size, h.content_type, h.created_at,
+     f.user_id, f.metadata, h.trashed_at,
+     (SELECT string_agg(t.tag, '\n') FROM file_tags t WHERE t.file_hash = h.file_hash)";
 
 pub(super) fn find_record(session: &mut Session<'_>, digest: &Digest) -> Result<Option<FileRecord>> {
     let sql = format!(
@@ -42,7 +46,7 @@ pub(super) fn records(session: &mut Session<'_>, rows: &[Row]) -> Result<Vec<Fil
     }
     let sql = format!(
         "SELECT {REPLICA_COLUMNS}, file_hash FROM platform_file_registry
-          WHERE file_hash IN ({}) AND status = 'active' ORDER BY platform, account, purpose, created_at",
+          WHERE file_hash IN ({}) AND status = 'active' ORDER BY created_at",
         places.join(", ")
     );
     let values: Vec<Value<'_>> = digests.iter().map(Into::into).collect();
@@ -52,6 +56,10 @@ pub(super) fn records(session: &mut Session<'_>, rows: &[Row]) -> Result<Vec<Fil
     }
     for (record, hex) in records.iter_mut().zip(&digests) {
         record.replicas = replicas.remove(hex).unwrap_or_default();
+        // By our names of platforms, not by the stored ones.
+        record
+            .replicas
+            .sort_by(|a, b| (&a.platform, &a.account, &a.purpose).cmp(&(&b.platform, &b.account, &b.purpose)));
     }
     Ok(records)
 }
@@ -63,8 +71,24 @@ fn record(row: &Row) -> Result<FileRecord> {
         size: row.get(2)?,
         mime: row.get::<Option<String>>(3)?.unwrap_or_else(|| "application/octet-stream".to_owned()),
         created_at: row.get(4)?,
+        owner: row.get(5)?,
+        metadata: metadata(row.get::<Option<String>>(6)?.as_deref()),
+        trashed_at: row.get(7)?,
+        tags: tags(row.get::<Option<String>>(8)?.as_deref()),
         replicas: Vec::new(),
     })
+}
+
+/// Other programs may have put there what is no object.
+fn metadata(json: Option<&str>) -> Map<String, serde_json::Value> {
+    let parsed = json.filter(|json| *json != "{}").map(serde_json::from_str);
+    parsed.and_then(std::result::Result::ok).unwrap_or_default()
+}
+
+fn tags(joined: Option<&str>) -> Vec<String> {
+    let mut tags: Vec<String> = joined.into_iter().flat_map(str::lines).map(str::to_owned).collect();
+    tags.sort_unstable();
+    tags
 }
 
 pub(super) fn replicas_being_deleted(

@@ -75,14 +75,18 @@ impl<'s> Session<'s> {
         let columns = rows.first().map_or(1, Vec::len).max(1);
         // One at a time costs SQLite nothing, and a server a round trip each.
         let at_once = if self.is_postgres() { MOST_PARAMETERS / columns } else { 1 };
+        let numbers = |row: usize| (1..=columns).map(move |column| format!("?{}", row * columns + column));
+        let row = |row| format!("({})", numbers(row).collect::<Vec<_>>().join(", "));
+        let statement = |rows: usize| {
+            let values: Vec<String> = (0..rows).map(row).collect();
+            format!("INSERT INTO {into} VALUES {} {or}", values.join(", "))
+        };
+        let full = statement(at_once.min(rows.len()));
         for chunk in rows.chunks(at_once) {
-            let numbers = |row: usize| (1..=columns).map(move |column| format!("?{}", row * columns + column));
-            let row = |row| format!("({})", numbers(row).collect::<Vec<_>>().join(", "));
-            let values: Vec<String> = (0..chunk.len()).map(row).collect();
-            let sql = format!("INSERT INTO {into} VALUES {} {or}", values.join(", "));
+            let sql = if chunk.len() == at_once { &full } else { &statement(chunk.len()) };
             match &chunk {
-                [one] => self.execute(&sql, one)?,
-                many => self.execute(&sql, &many.concat())?,
+                [one] => self.execute(sql, one)?,
+                many => self.execute(sql, &many.concat())?,
             };
         }
         Ok(())

@@ -11,6 +11,7 @@ mod fault_proxy;
 mod interrupted;
 mod platform;
 mod postgres_trouble;
+mod queries;
 mod redis_server;
 mod registry;
 mod resilience;

@@ -52,15 +52,8 @@ fn known(number: u8, platform: &str) -> FileRecord {
         expires_at: (number == 7).then_some(Timestamp(1)),
         origin: Origin::AlreadyThere,
     };
-    let mime = "application/pdf".to_owned();
-    FileRecord {
-        digest: Digest([number; 32]),
-        name,
-        size: number.into(),
-        mime,
-        created_at: at,
-        replicas: vec![replica],
-    }
+    let identity = Identity { digest: Digest([number; 32]), size: number.into(), mime: "application/pdf".to_owned() };
+    FileRecord { replicas: vec![replica], ..FileRecord::new(identity, name, at) }
 }
 
 async fn registers_and_lists(location: Location) {

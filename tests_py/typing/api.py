@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def waiting(files: exai_files.Client) -> None:
         files.upload(stream, to="zai", progress=show)
     replica: exai_files.Replica = files.ensure(record, platform="zai")
     files.ensure(Path("a.pdf"), platform="zai", max_age=timedelta(minutes=1))
-    records: Iterator[exai_files.FileRecord] = files.list(newer_than=timedelta(days=1))
+    records: Iterable[exai_files.FileRecord] = files.list(newer_than=timedelta(days=1), tag=["paper"])
     remote: list[exai_files.RemoteFile] = files.list_remote("zai")
     content: exai_files.Content = files.content(replica)
     text: str = files.text(record.digest, platform="moonshot")
@@ -31,7 +31,7 @@ def waiting(files: exai_files.Client) -> None:
 
 async def awaited(files: exai_files.AsyncClient) -> None:
     record: exai_files.FileRecord = await files.upload("a.pdf", to="moonshot", progress=print)
-    records: AsyncIterator[exai_files.FileRecord] = files.list()
+    records: AsyncIterable[exai_files.FileRecord] = files.list()
     async for each in records:
         print(each.replicas[0].remote_id)
     await files.delete(record)

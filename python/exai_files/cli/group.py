@@ -12,7 +12,8 @@ import click
 import exai_files
 
 if TYPE_CHECKING:
-    from exai_files.client import AsyncClient, Client
+    from exai_files.async_client import AsyncClient
+    from exai_files.client import Client
     from exai_files.database import Database
 
 HELP = """Put files on AI platforms, exactly once each, and know where they are.

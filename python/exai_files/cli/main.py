@@ -10,11 +10,14 @@ from pathlib import Path
 
 import click
 
-from exai_files.cli import commands, output
+from exai_files.cli import config, db, files, output, platforms, sim, upload
 from exai_files.cli.group import cli
 from exai_files.errors import Error
 
-__all__ = ["commands", "main"]
+COMMANDS = (upload, files, platforms, config, db, sim)
+"""The modules whose commands there are, imported for that."""
+
+__all__ = ["main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -30,17 +30,21 @@ const SQLITE: Steps = Steps {
         Migration { version: 1, name: "files, contents, replicas, intents", sql: include_str!("sqlite/0001.sql") },
         Migration { version: 2, name: "state of breakers and limits", sql: include_str!("sqlite/0002.sql") },
         Migration { version: 3, name: "platforms by the tool's names; indexes", sql: include_str!("sqlite/0003.sql") },
+        Migration { version: 4, name: "tags, trash, queries", sql: include_str!("sqlite/0004.sql") },
     ],
 };
 
 /// Other programs call theirs `schema_migrations` too, and may be in the same database.
 const POSTGRES: Steps = Steps {
     journal: "exai_files_migrations",
-    steps: &[Migration {
-        version: 1,
-        name: "the tool's tables, replicas, intents, texts, state",
-        sql: include_str!("postgres/0001.sql"),
-    }],
+    steps: &[
+        Migration {
+            version: 1,
+            name: "the tool's tables, replicas, intents, texts, state",
+            sql: include_str!("postgres/0001.sql"),
+        },
+        Migration { version: 2, name: "tags, trash, queries", sql: include_str!("postgres/0002.sql") },
+    ],
 };
 
 /// Makes many processes that open one database at the same time take turns.
@@ -60,7 +64,11 @@ const OF_THE_TOOL: &[&str] = &[
 /// What must be there, whatever else is: drift is what is missing of it.
 const EXPECTED: &[(&str, &[&str])] = &[
     ("file_uploads", &["id", "filename", "file_size", "mime_type", "file_hash", "is_duplicate", "original_file_id"]),
-    ("file_hashes", &["id", "file_hash", "original_file_id", "file_size", "content_type", "duplicate_count"]),
+    (
+        "file_hashes",
+        &["id", "file_hash", "original_file_id", "file_size", "content_type", "duplicate_count", "trashed_at"],
+    ),
+    ("file_tags", &["tag", "file_hash"]),
     (
         "platform_file_registry",
         &["id", "file_id", "file_hash", "platform", "account", "purpose", "platform_file_id", "status", "expires_at"],

@@ -198,6 +198,7 @@ fn request(source: Source, name: Option<String>) -> Outcomes<UploadRequest> {
         source,
         name,
         to: vec![PlatformId::new("moonshot")?],
+        account: None,
         purpose: None,
         owner: None,
         labels: Labels::default(),

@@ -156,7 +156,7 @@ async fn limit_worker(url: &str, place: &str, rate: Rate, from: Timestamp, until
     let lost_before = metrics().state_lost.get();
     while SystemClock.now() < until {
         let within = until.since(SystemClock.now()).max(Duration::from_millis(1));
-        match manager.list_remote(&moonshot, within).await {
+        match manager.list_remote(&moonshot, None, within).await {
             Ok(_) => calls += 1,
             // Its turn would be after the end.
             Err(error) if error.kind() == exai_files::error::ErrorKind::RateLimited => break,
@@ -257,7 +257,7 @@ async fn call_dead(manager: Arc<Manager>, tally: Arc<Tally>) {
     let moonshot = PlatformId::new("moonshot").unwrap_or_else(|_| unreachable!("a known name"));
     loop {
         tally.tried.fetch_add(1, Ordering::Relaxed);
-        match manager.list_remote(&moonshot, Duration::from_secs(5)).await {
+        match manager.list_remote(&moonshot, None, Duration::from_secs(5)).await {
             Ok(_) => drop(tally.done.fetch_add(1, Ordering::Relaxed)),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
@@ -269,7 +269,7 @@ async fn call_well(manager: Arc<Manager>, timed: Arc<std::sync::Mutex<Vec<(Insta
     let zai = PlatformId::new("zai").unwrap_or_else(|_| unreachable!("a known name"));
     loop {
         let begun = Instant::now();
-        if manager.list_remote(&zai, WITHIN).await.is_ok() {
+        if manager.list_remote(&zai, None, WITHIN).await.is_ok() {
             timed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((begun, begun.elapsed()));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -287,7 +287,7 @@ async fn loss(place: &str, seconds: u64) -> Outcomes<Value> {
     let (begun, mut slowest, mut failed, mut calls) = (Instant::now(), BTreeMap::<u64, f64>::new(), 0_u64, 0_u64);
     while begun.elapsed() < Duration::from_secs(seconds) {
         let call = Instant::now();
-        failed += u64::from(manager.list_remote(&moonshot, WITHIN).await.is_err());
+        failed += u64::from(manager.list_remote(&moonshot, None, WITHIN).await.is_err());
         let took = call.elapsed().as_secs_f64() * 1000.0;
         let second = slowest.entry(begun.elapsed().as_secs()).or_default();
         *second = second.max(took);

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, PlatformConfig};
+use crate::config::{AccountConfig, Config, PlatformConfig};
 use crate::content::SourcePolicy;
 use crate::credentials::{ApiKey, CredentialProvider, ZhipuJwt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Connection, Manager, ManagerOptions};
-use crate::model::Secret;
-use crate::platform::{Capabilities, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
+use crate::platform::{Capabilities, Fact, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
 use crate::registry::Registry;
 use crate::resilience::{
     BreakerSettings, Database, Rate, Rates, Redis, RedisOptions, Resilience, ResilienceOptions, RetryPolicy,
@@ -44,8 +43,8 @@ pub fn connect(config: &Config) -> Result<Manager> {
     let shared = shared_state(config, &store, &clock)?;
     let mut connections = Vec::new();
     for platform in &config.platforms {
-        if let Some(key) = &platform.key {
-            connections.push(connection(config, platform, key, &shared, &clock)?);
+        for account in &platform.accounts {
+            connections.push(connection(config, platform, account, &shared, &clock)?);
         }
     }
     let registry = Registry::new(store, sources, clock.clone());
@@ -90,7 +89,7 @@ fn options(config: &Config) -> ManagerOptions {
         missing_keys: config
             .platforms
             .iter()
-            .filter(|platform| platform.key.is_none())
+            .filter(|platform| platform.accounts.is_empty())
             .map(|platform| (platform.id.clone(), platform.key_variables.clone()))
             .collect(),
     }
@@ -112,7 +111,7 @@ fn shared_state(config: &Config, store: &Store, clock: &Arc<dyn Clock>) -> Resul
 fn connection(
     config: &Config,
     platform: &PlatformConfig,
-    key: &Secret,
+    account: &AccountConfig,
     shared: &SharedState,
     clock: &Arc<dyn Clock>,
 ) -> Result<Connection> {
@@ -121,18 +120,19 @@ fn connection(
             .with_hint(error.hint().unwrap_or_default())
     };
     let credentials: Arc<dyn CredentialProvider> = match platform.auth_is_jwt {
-        true => Arc::new(ZhipuJwt::new(key, clock.clone()).map_err(of_platform)?),
-        false => Arc::new(ApiKey::new(key.clone()).map_err(of_platform)?),
+        true => Arc::new(ZhipuJwt::new(&account.key, clock.clone()).map_err(of_platform)?),
+        false => Arc::new(ApiKey::new(account.key.clone()).map_err(of_platform)?),
     };
-    let profile = profile(platform)?;
+    let mut profile = profile(platform)?;
+    set_quota(&mut profile.capabilities, account);
     let http = HttpClient::new(&http_options(config)).map_err(|error| {
         Error::new(ErrorKind::Config, format!("{}: {error}", platform.id))
             .with_hint("check the `http` settings")
             .with_source(error)
     })?;
-    let options = resilience_options(config, platform, &profile.capabilities);
-    let resilience = Arc::new(Resilience::new(&platform.id, &platform.account, &options, shared));
-    let api = FilesApi::new(profile, platform.account.clone(), http, credentials, clock.clone(), resilience.clone());
+    let options = resilience_options(config, platform, account, &profile.capabilities);
+    let resilience = Arc::new(Resilience::new(&platform.id, &account.id, &options, shared));
+    let api = FilesApi::new(profile, account.id.clone(), http, credentials, clock.clone(), resilience.clone());
     Ok(Connection {
         resilience,
         platform: Arc::new(api),
@@ -142,6 +142,14 @@ fn connection(
             .or_else(|| config.duration("retry.commit_horizon"))
             .unwrap_or(Duration::from_secs(120)),
     })
+}
+
+/// What the configuration says an account may hold, in place of what the platform publishes.
+fn set_quota(capabilities: &mut Capabilities, account: &AccountConfig) {
+    let as_of = capabilities.revision.clone();
+    let stated = |count: u64| Fact::new(count, "the configuration", &as_of);
+    capabilities.max_files = account.max_files.map(stated).or(capabilities.max_files.take());
+    capabilities.max_total_bytes = account.max_total_bytes.map(stated).or(capabilities.max_total_bytes.take());
 }
 
 fn profile(platform: &PlatformConfig) -> Result<Profile> {
@@ -219,23 +227,28 @@ fn retry_policy(config: &Config) -> RetryPolicy {
 /// The account's pace: as set, else the lowest tier the vendor publishes.
 ///
 /// The vendor's tiers say nothing about another base URL, so there only what is set counts.
-fn resilience_options(config: &Config, platform: &PlatformConfig, capabilities: &Capabilities) -> ResilienceOptions {
-    let wanted = platform.tier.or_else(|| platform.base_url.is_none().then_some(0));
+fn resilience_options(
+    config: &Config,
+    platform: &PlatformConfig,
+    account: &AccountConfig,
+    capabilities: &Capabilities,
+) -> ResilienceOptions {
+    let wanted = account.tier.or_else(|| platform.base_url.is_none().then_some(0));
     let tier = capabilities
         .tiers
         .as_ref()
         .and_then(|tiers| tiers.value.iter().find(|tier| Some(u64::from(tier.tier)) == wanted));
-    let requests = platform.requests_per_minute.or_else(|| tier.map(|tier| tier.requests_per_minute));
+    let requests = account.requests_per_minute.or_else(|| tier.map(|tier| tier.requests_per_minute));
     let concurrency = tier.map(|tier| (tier.concurrency as usize).min(MOST_CONCURRENT));
     ResilienceOptions {
         retry: retry_policy(config),
         breaker: breaker_settings(config),
         rates: Rates {
             requests: requests.filter(|count| *count > 0).map(Rate::per_minute),
-            uploads: platform.uploads_per_minute.filter(|count| *count > 0).map(Rate::per_minute),
-            upload_bytes: platform.upload_bytes_per_second,
+            uploads: account.uploads_per_minute.filter(|count| *count > 0).map(Rate::per_minute),
+            upload_bytes: account.upload_bytes_per_second,
         },
-        concurrency: platform.concurrency.or(concurrency).unwrap_or(CONCURRENCY),
-        account_concurrency: platform.account_concurrency.or_else(|| tier.map(|tier| tier.concurrency)),
+        concurrency: account.concurrency.or(concurrency).unwrap_or(CONCURRENCY),
+        account_concurrency: account.account_concurrency.or_else(|| tier.map(|tier| tier.concurrency)),
     }
 }

@@ -111,6 +111,7 @@ class AsyncClient:
         *,
         to: str | Sequence[str] | None = None,
         prefer: Sequence[str] | None = None,
+        account: str | None = None,
         name: str | None = None,
         purpose: str | None = None,
         owner: str | None = None,
@@ -130,6 +131,7 @@ class AsyncClient:
                 timeout,
                 progress,
                 prefer=prefer,
+                account=account,
                 owner=owner,
                 tags=tags,
                 metadata=metadata,
@@ -145,12 +147,13 @@ class AsyncClient:
         *,
         to: str | Sequence[str] | None = None,
         prefer: Sequence[str] | None = None,
+        account: str | None = None,
         name: str | None = None,
         purpose: str | None = None,
     ) -> UploadPlan:
         with contextlib.ExitStack() as spools:
             given = await _entered(spools, source, name)
-            return await self._calls.plan(given, to, prefer, purpose).run()
+            return await self._calls.plan(given, to, prefer, account, purpose).run()
 
     @_as(Client.ensure)
     async def ensure(
@@ -209,8 +212,10 @@ class AsyncClient:
         return AsyncListing(self._calls, found)
 
     @_as(Client.list_remote)
-    async def list_remote(self, platform: str, *, timeout: Seconds | None = None) -> builtins.list[RemoteFile]:
-        return await self._calls.list_remote(platform, timeout).run()
+    async def list_remote(
+        self, platform: str, *, account: str | None = None, timeout: Seconds | None = None
+    ) -> builtins.list[RemoteFile]:
+        return await self._calls.list_remote(platform, account, timeout).run()
 
     @_as(Client.get)
     async def get(self, file: FileReference) -> FileRecord:

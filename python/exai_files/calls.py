@@ -275,6 +275,7 @@ class Calls:
         progress: Progress | None,
         *,
         prefer: Sequence[str] | None = None,
+        account: str | None = None,
         owner: str | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
@@ -285,6 +286,7 @@ class Calls:
         pending = self.core.upload(
             **given,
             **_destination(to, prefer),
+            account=account,
             purpose=purpose,
             owner=owner,
             labels_json=_labels(tags=tags, metadata=metadata),
@@ -300,9 +302,10 @@ class Calls:
         given: Mapping[str, Any],
         to: str | Sequence[str] | None,
         prefer: Sequence[str] | None,
+        account: str | None,
         purpose: str | None,
     ) -> Call[UploadPlan]:
-        pending = self.core.plan(**given, **_destination(to, prefer), purpose=purpose)
+        pending = self.core.plan(**given, **_destination(to, prefer), account=account, purpose=purpose)
         return Call(pending, UploadPlan._from_core)
 
     def ensure(
@@ -349,8 +352,8 @@ class Calls:
     def restore(self, file: FileReference) -> Call[FileRecord]:
         return Call(self.core.restore(_reference(file)), FileRecord._from_core)
 
-    def list_remote(self, platform: str, timeout: Seconds | None) -> Call[list[RemoteFile]]:
-        pending = self.core.list_remote(platform, _seconds(timeout))
+    def list_remote(self, platform: str, account: str | None, timeout: Seconds | None) -> Call[list[RemoteFile]]:
+        pending = self.core.list_remote(platform, account, _seconds(timeout))
         return Call(pending, lambda rows: list(map(RemoteFile._from_core, rows)))
 
     def get(self, file: FileReference) -> Call[FileRecord]:

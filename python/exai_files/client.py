@@ -81,6 +81,7 @@ class Client:
         *,
         to: str | Sequence[str] | None = None,
         prefer: Sequence[str] | None = None,
+        account: str | None = None,
         name: str | None = None,
         purpose: str | None = None,
         owner: str | None = None,
@@ -100,6 +101,7 @@ class Client:
             to: One platform or several, e.g. "moonshot" or ["moonshot", "zai"]; "any" for one platform that is well
                 and can take it, which the record's `choice` names. Default: `default_platforms`.
             prefer: With "any": which to try first, best first. Default: `default_platforms`.
+            account: Which account of each platform. Default: the one that has the file, else the one with most room.
             name: File name the platforms show. Default: the path's last part; needed for bytes.
             purpose: What the platform will do with it, in any accepted spelling. Default: by the file's type.
             owner: Who hands it over; `list(owner=…)` finds it.
@@ -132,6 +134,7 @@ class Client:
                 timeout,
                 progress,
                 prefer=prefer,
+                account=account,
                 owner=owner,
                 tags=tags,
                 metadata=metadata,
@@ -146,6 +149,7 @@ class Client:
         *,
         to: str | Sequence[str] | None = None,
         prefer: Sequence[str] | None = None,
+        account: str | None = None,
         name: str | None = None,
         purpose: str | None = None,
     ) -> UploadPlan:
@@ -156,7 +160,7 @@ class Client:
             FileTooLargeError: Likewise.
         """
         with readable(source, name) as given:
-            return self._calls.plan(given, to, prefer, purpose).wait()
+            return self._calls.plan(given, to, prefer, account, purpose).wait()
 
     def ensure(
         self,
@@ -256,13 +260,15 @@ class Client:
         )
         return Listing(self._calls, found)
 
-    def list_remote(self, platform: str, *, timeout: Seconds | None = None) -> builtins.list[RemoteFile]:
-        """Everything a platform lists for the account, whether the registry knows it or not.
+    def list_remote(
+        self, platform: str, *, account: str | None = None, timeout: Seconds | None = None
+    ) -> builtins.list[RemoteFile]:
+        """Everything a platform lists for our accounts, or one of them, whether the registry knows it or not.
 
         Raises:
             PlatformError: The platform refused or failed.
         """
-        return self._calls.list_remote(platform, timeout).wait()
+        return self._calls.list_remote(platform, account, timeout).wait()
 
     def get(self, file: FileReference) -> FileRecord:
         """One file of the registry.

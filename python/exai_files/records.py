@@ -152,6 +152,7 @@ class RemoteFile:
     """
 
     platform: str
+    account: str
     id: str
     name: str | None
     size: int | None
@@ -347,6 +348,7 @@ class PlannedTarget:
     """
 
     platform: str
+    account: str
     purpose: str
     remote_name: str
     is_there: bool

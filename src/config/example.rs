@@ -18,6 +18,12 @@ const TAIL: &str = r#"
 # base_url = "https://api.example.com/v1"
 # purposes = [{ name = "user_data" }, { name = "batch", content = "bytes" }]
 
+# Several accounts of one platform: a new file goes to the one with most room, and is used with the one that has it.
+# Their keys are in MOONSHOT_API_KEY_TEAM_B, or where api_key_env or api_key_file says; what else is not set is the
+# platform's. The platform's own key, where there is one, is of the account "default".
+# [platforms.moonshot.accounts.team_b]
+# tier = 3
+
 # What differs in production; chosen by EXAI_ENV=production.
 # [profile.production]
 # deadline = 120

@@ -3,6 +3,7 @@
 //! Precedence: call > environment > profile > file > default. Keys never stand in settings, only the names of the
 //! variables and files that hold them.
 
+mod accounts;
 mod example;
 mod layers;
 mod schema;
@@ -64,22 +65,30 @@ pub struct PlatformConfig {
     pub id: PlatformId,
     pub region: String,
     pub base_url: Option<String>,
-    pub account: AccountId,
     pub auth_is_jwt: bool,
+    pub purpose: Option<String>,
+    pub commit_horizon: Option<Duration>,
+    /// `None` for the built-in platforms.
+    pub compatible: Option<Value>,
+    /// Variables that may hold its own key, the first that is set counts.
+    pub key_variables: Vec<String>,
+    /// None: no key is to be had, so the platform is not connected.
+    pub accounts: Vec<AccountConfig>,
+}
+
+/// One account of a platform, with its key.
+#[derive(Clone, Debug)]
+pub struct AccountConfig {
+    pub id: AccountId,
+    pub key: Secret,
     pub tier: Option<u64>,
     pub requests_per_minute: Option<u32>,
     pub uploads_per_minute: Option<u32>,
     pub upload_bytes_per_second: Option<u64>,
     pub concurrency: Option<usize>,
     pub account_concurrency: Option<u32>,
-    pub purpose: Option<String>,
-    pub commit_horizon: Option<Duration>,
-    /// `None` for the built-in platforms.
-    pub compatible: Option<Value>,
-    /// Variables that may hold the key, the first that is set counts.
-    pub key_variables: Vec<String>,
-    /// `None`: no key is to be had, so the platform is not connected.
-    pub key: Option<Secret>,
+    pub max_files: Option<u64>,
+    pub max_total_bytes: Option<u64>,
 }
 
 impl Config {
@@ -239,30 +248,23 @@ impl Config {
             return None;
         }
         if name != "moonshot" {
-            for setting in ["tier", "region"] {
-                if let Some((_, origin)) = self.values.get(&of(setting)) {
-                    faults.push(format!("{origin}: {}: only moonshot has one", of(setting)));
-                }
+            let of_moonshot = |path: &str| {
+                path.strip_prefix(&of(""))
+                    .is_some_and(|rest| matches!(rest.rsplit('.').next(), Some("tier" | "region")))
+            };
+            for (path, (_, origin)) in self.values.iter().filter(|(path, _)| of_moonshot(path)) {
+                faults.push(format!("{origin}: {path}: only moonshot has one"));
             }
         }
-        let key_variables = self.key_variables(name);
-        let narrow = |setting: &str| self.count(&of(setting)).and_then(|count| u32::try_from(count).ok());
         Some(PlatformConfig {
             region: self.text(&of("region")).unwrap_or("intl").to_owned(),
             base_url: self.text(&of("base_url")).map(str::to_owned),
-            account: AccountId::new(self.text(&of("account")).unwrap_or("default")),
             auth_is_jwt: self.text(&of("auth")) == Some("jwt"),
-            tier: self.count(&of("tier")),
-            requests_per_minute: narrow("requests_per_minute"),
-            uploads_per_minute: narrow("uploads_per_minute"),
-            upload_bytes_per_second: self.count(&of("upload_bytes_per_second")),
-            concurrency: self.count(&of("concurrency")).and_then(|count| usize::try_from(count).ok()),
-            account_concurrency: self.count(&of("account_concurrency")).and_then(|count| u32::try_from(count).ok()),
             purpose: self.text(&of("purpose")).map(str::to_owned),
             commit_horizon: self.duration(&of("commit_horizon")),
             compatible: (!built_in).then(|| self.compatible(name)),
-            key: self.key(name, &key_variables, faults),
-            key_variables,
+            key_variables: self.key_variables(name),
+            accounts: self.accounts(name, faults),
             id,
         })
     }
@@ -275,31 +277,6 @@ impl Config {
             Some(((*setting).to_owned(), self.value(&format!("platforms.{name}.{setting}"))?.clone()))
         });
         Value::Object(given.collect())
-    }
-
-    /// The names that SDKs and the existing tool use, unless the settings name one.
-    fn key_variables(&self, name: &str) -> Vec<String> {
-        if let Some(variable) = self.text(&format!("platforms.{name}.api_key_env")) {
-            return vec![variable.to_owned()];
-        }
-        match name {
-            "moonshot" => vec!["MOONSHOT_API_KEY".into(), "KIMI_API_KEY".into()],
-            "zai" => vec!["ZAI_API_KEY".into(), "GLM_API_KEY".into()],
-            "zhipu" => vec!["ZHIPUAI_API_KEY".into()],
-            other => vec![format!("{}_API_KEY", other.to_ascii_uppercase().replace(['-', '.'], "_"))],
-        }
-    }
-
-    fn key(&self, name: &str, variables: &[String], faults: &mut Vec<String>) -> Option<Secret> {
-        if let Some(key) = self.text(&format!("platforms.{name}.api_key")) {
-            return Some(Secret::new(key));
-        }
-        let file = format!("platforms.{name}.api_key_file");
-        if let Some((_, origin)) = self.values.get(&file) {
-            return read_key(&self.path(&file)?).map_err(|why| faults.push(format!("{origin}: {file}: {why}"))).ok();
-        }
-        let set = variables.iter().find_map(|variable| self.env.get(variable).filter(|key| !key.trim().is_empty()));
-        set.map(|key| Secret::new(key.trim()))
     }
 }
 
@@ -336,7 +313,7 @@ fn expand_home(text: &str) -> PathBuf {
 }
 
 /// A key file that others may read is no secret.
-fn read_key(path: &std::path::Path) -> std::result::Result<Secret, String> {
+pub(super) fn read_key(path: &std::path::Path) -> std::result::Result<Secret, String> {
     use std::os::unix::fs::PermissionsExt as _;
     let metadata = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
     if metadata.permissions().mode() & 0o077 != 0 {

@@ -53,6 +53,21 @@ const fn setting(path: &'static str, kind: Kind, default: &'static str, doc: &'s
     Setting { path, kind, default, doc }
 }
 
+/// Settings of a platform that each of its accounts may have for itself, under `platforms.*.accounts.*`.
+pub(super) const OF_AN_ACCOUNT: &[&str] = &[
+    "api_key_env",
+    "api_key_file",
+    "api_key",
+    "tier",
+    "requests_per_minute",
+    "uploads_per_minute",
+    "upload_bytes_per_second",
+    "concurrency",
+    "account_concurrency",
+    "max_files",
+    "max_total_bytes",
+];
+
 /// Where a platform's own settings begin.
 pub(super) const PLATFORM: &str = "platforms.*.";
 
@@ -269,8 +284,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "platforms.*.max_files",
         Kind::Count { min: 0, max: u64::MAX },
         "",
-        "openai-compatible: files per account.",
+        "Files that one account may hold, where it is not what the platform publishes.",
     ),
+    setting("platforms.*.max_total_bytes", Kind::Bytes, "", "Bytes that one account may hold, likewise."),
     setting(
         "platforms.*.retention_days",
         Kind::Count { min: 1, max: 36_500 },
@@ -300,9 +316,15 @@ pub(super) fn find(path: &str) -> Option<&'static Setting> {
 
 fn pattern(path: &str) -> String {
     match path.strip_prefix("platforms.").and_then(|rest| rest.split_once('.')) {
-        Some((_, rest)) => format!("{PLATFORM}{rest}"),
+        Some((_, rest)) => format!("{PLATFORM}{}", of_account(rest).unwrap_or(rest)),
         None => path.to_owned(),
     }
+}
+
+/// `tier`, of `accounts.team-b.tier`.
+fn of_account(rest: &str) -> Option<&str> {
+    let (_, setting) = rest.strip_prefix("accounts.")?.split_once('.')?;
+    OF_AN_ACCOUNT.iter().find(|name| **name == setting).copied()
 }
 
 /// The setting most like a misspelt one.

@@ -26,6 +26,7 @@ pub struct PlatformInfo<'m> {
 #[derive(Debug, Serialize)]
 pub struct RemoteListing {
     pub platform: PlatformId,
+    pub account: AccountId,
     #[serde(flatten)]
     pub file: FileObject,
 }
@@ -47,33 +48,44 @@ impl Manager {
         self.registry.resolve(reference).await
     }
 
-    /// Everything `platform` lists, whether the registry knows it or not.
-    pub async fn list_remote(&self, platform: &PlatformId, within: Duration) -> Result<Vec<RemoteListing>> {
-        let connection = self.connection(platform)?;
+    /// Everything `platform` lists for all our accounts, or for one, whether the registry knows it or not.
+    ///
+    /// # Errors
+    /// `Config` when the platform or the account is not connected; the first listing's that fails.
+    pub async fn list_remote(
+        &self,
+        platform: &PlatformId,
+        account: Option<&AccountId>,
+        within: Duration,
+    ) -> Result<Vec<RemoteListing>> {
         let deadline = Instant::now() + within;
-        let files = connection
-            .resilience
-            .call(Operation::List, deadline, || async {
-                connection.platform.list(&ListQuery::default(), deadline).await
-            })
-            .await?;
-        Ok(files.into_iter().map(|file| RemoteListing { platform: platform.clone(), file }).collect())
+        let mut listed = Vec::new();
+        for connection in self.accounts_or(platform, account)? {
+            let account = connection.platform.account();
+            let files = connection.list_all(deadline).await?;
+            let here = |file| RemoteListing { platform: platform.clone(), account: account.clone(), file };
+            listed.extend(files.into_iter().map(here));
+        }
+        Ok(listed)
     }
 
     pub async fn platforms(&self) -> Result<Vec<PlatformInfo<'_>>> {
         let mut infos = Vec::with_capacity(self.connections.len());
-        for (platform, connection) in &self.connections {
-            let account = connection.platform.account();
-            let Usage { files, bytes } = self.registry.usage(platform, account).await?;
-            let capabilities = connection.platform.capabilities();
-            infos.push(PlatformInfo { platform, account, files, bytes, capabilities });
+        for (platform, connections) in &self.connections {
+            let usage = self.registry.usage(platform).await?;
+            for connection in connections {
+                let account = connection.platform.account();
+                let Usage { files, bytes } = usage.get(account).copied().unwrap_or_default();
+                let capabilities = connection.platform.capabilities();
+                infos.push(PlatformInfo { platform, account, files, bytes, capabilities });
+            }
         }
         Ok(infos)
     }
 
     /// Asks the platform whether a replica is still there; notes the answer. `false` when it is gone.
     pub(super) async fn verify(&self, replica: &Replica, within: Duration) -> Result<bool> {
-        let connection = self.connection(&replica.platform)?;
+        let connection = self.holder(replica)?;
         match self.remote(connection, &replica.remote_id, &replica.purpose, Instant::now() + within).await {
             Ok(object) if object.status == crate::model::RemoteStatus::Deleted => self.note_gone(replica).await,
             Ok(_) => self.registry.mark_verified(replica).await.map(|()| true),
@@ -98,6 +110,15 @@ impl Manager {
         connection
             .resilience
             .call(Operation::Get, deadline, || async { connection.platform.get(id, Some(purpose), deadline).await })
+            .await
+    }
+}
+
+impl Connection {
+    /// Everything the platform lists for this account.
+    pub(super) async fn list_all(&self, deadline: Instant) -> Result<Vec<FileObject>> {
+        self.resilience
+            .call(Operation::List, deadline, || async { self.platform.list(&ListQuery::default(), deadline).await })
             .await
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Manager;
 use super::progress::Transfers;
 use super::upload::{Plan, Prepared, UploadRequest};
+use super::{Connection, Manager};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Choices, metrics};
 use crate::model::{FileRecord, Operation, PlatformId};
@@ -90,7 +90,7 @@ impl Manager {
 
     async fn choosing(&self, request: &UploadRequest, prefer: &[PlatformId]) -> Result<Choosing> {
         for platform in prefer {
-            self.connection(platform)?;
+            self.accounts(platform)?;
         }
         let mut candidates: Vec<PlatformId> = Vec::with_capacity(self.connections.len());
         for platform in prefer.iter().chain(&self.options.default_platforms).chain(self.connections.keys()) {
@@ -103,7 +103,7 @@ impl Manager {
     }
 
     async fn next(&self, choosing: &mut Choosing, request: &UploadRequest) -> Result<Choice> {
-        if let Some(platform) = self.holder(choosing, request) {
+        if let Some(platform) = self.platform_with_it(choosing, request) {
             return Ok(choosing.choice(platform, Because::AlreadyThere));
         }
         for platform in choosing.candidates.clone() {
@@ -118,7 +118,7 @@ impl Manager {
         }))
     }
 
-    fn holder(&self, choosing: &Choosing, request: &UploadRequest) -> Option<PlatformId> {
+    fn platform_with_it(&self, choosing: &Choosing, request: &UploadRequest) -> Option<PlatformId> {
         let holds = |platform: &&PlatformId| {
             let target = self.target(platform, &choosing.file, request);
             target.is_ok_and(|target| self.already_there(&target, &choosing.file).is_some())
@@ -132,14 +132,28 @@ impl Manager {
             Ok(target) => target,
             Err(error) => return Some(error),
         };
-        if let Some(refusal) = target.connection.resilience.refusal(Operation::Upload).await {
-            return Some(refusal);
+        // One account that is well is enough.
+        let mut objection = None;
+        for connection in &target.accounts {
+            objection = complaint(connection).await;
+            if objection.is_none() {
+                break;
+            }
         }
-        let pause = target.connection.resilience.health().await.pace.paused_for;
-        (pause > PATIENCE).then(|| {
-            Error::new(ErrorKind::RateLimited, format!("{platform} asked for a pause of {:.0} s", pause.as_secs_f64()))
-        })
+        objection
     }
+}
+
+/// Why an account cannot be asked to take a file now.
+async fn complaint(connection: &Connection) -> Option<Error> {
+    if let Some(refusal) = connection.resilience.refusal(Operation::Upload).await {
+        return Some(refusal);
+    }
+    let pause = connection.resilience.health().await.pace.paused_for;
+    (pause > PATIENCE).then(|| {
+        let (platform, seconds) = (connection.platform.id(), pause.as_secs_f64());
+        Error::new(ErrorKind::RateLimited, format!("{platform} asked for a pause of {seconds:.0} s"))
+    })
 }
 
 /// A choice that is being made.

@@ -20,9 +20,10 @@ impl Manager {
         let deadline = Instant::now() + within;
         let mut record = self.registry.resolve(reference).await?;
         if let Some(platform) = platform {
-            self.connection(platform)?;
+            self.accounts(platform)?;
         }
-        let accounts = self.connections.iter().map(|(id, c)| (id.clone(), c.platform.account().clone())).collect();
+        let ours = self.connections.iter().flat_map(|(id, all)| all.iter().map(move |one| (id, one)));
+        let accounts = ours.map(|(id, connection)| (id.clone(), connection.platform.account().clone())).collect();
         let doomed = self.registry.begin_delete(&record.digest, platform, accounts).await?;
         if doomed.is_empty() {
             return Err(not_there(&record, platform));
@@ -38,7 +39,7 @@ impl Manager {
     }
 
     async fn delete_replica(&self, replica: &Replica, deadline: Instant) -> Result<()> {
-        let connection = self.connection(&replica.platform)?;
+        let connection = self.holder(replica)?;
         match self.remove(connection, &replica.remote_id, deadline).await {
             Ok(()) => self.registry.mark_deleted(replica).await,
             Err(error) => {

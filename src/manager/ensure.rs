@@ -42,6 +42,7 @@ impl Manager {
                 source: Source::Path(path.into()),
                 name: Some(record.name.clone()),
                 to: vec![request.platform.clone()],
+                account: None,
                 purpose: request.purpose.clone(),
                 owner: None,
                 labels: Labels::default(),
@@ -64,7 +65,7 @@ impl Manager {
     }
 
     async fn confirmed(&self, record: &FileRecord, request: &EnsureRequest) -> Result<Option<Replica>> {
-        let connection = self.connection(&request.platform)?;
+        let connection = self.platform(&request.platform)?;
         let capabilities = connection.platform.capabilities();
         let spelling = request.purpose.as_deref().or(connection.purpose.as_deref());
         let purpose = Purpose::new(&capabilities.purpose(spelling, &record.name, &record.mime)?.wire);

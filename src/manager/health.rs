@@ -20,19 +20,24 @@ impl Manager {
     /// Every connected platform's circuit breakers, limits and retry budget. Asks no platform.
     pub async fn health(&self) -> Vec<PlatformHealth<'_>> {
         let mut health = Vec::with_capacity(self.connections.len());
-        for (platform, connection) in &self.connections {
-            let account = connection.platform.account();
-            health.push(PlatformHealth { platform, account, health: connection.resilience.health().await });
+        for (platform, connections) in &self.connections {
+            for connection in connections {
+                let account = connection.platform.account();
+                health.push(PlatformHealth { platform, account, health: connection.resilience.health().await });
+            }
         }
         health
     }
 
-    /// Sets what an operator wants of a platform's breaker for one operation, or for all of them.
+    /// Sets what an operator wants of a platform's breaker, of all accounts, for one operation, or for all of them.
     ///
     /// # Errors
     /// `Config` when the platform is not connected; `Registry` when it could not be shared.
     pub async fn set_breaker(&self, platform: &PlatformId, operation: Option<Operation>, mode: Mode) -> Result<()> {
-        self.connection(platform)?.resilience.set_mode(operation, mode).await
+        for connection in self.accounts(platform)? {
+            connection.resilience.set_mode(operation, mode).await?;
+        }
+        Ok(())
     }
 
     /// Closes a platform's breaker for one operation, or for all, and forgets what it counted.
@@ -40,6 +45,9 @@ impl Manager {
     /// # Errors
     /// As [`set_breaker`](Self::set_breaker).
     pub async fn reset_breaker(&self, platform: &PlatformId, operation: Option<Operation>) -> Result<()> {
-        self.connection(platform)?.resilience.reset(operation).await
+        for connection in self.accounts(platform)? {
+            connection.resilience.reset(operation).await?;
+        }
+        Ok(())
     }
 }

@@ -8,11 +8,12 @@ mod ensure;
 mod existing_tool;
 mod health;
 mod labels;
+mod orphan;
 mod progress;
 mod read;
-mod reconcile;
 mod send;
 mod single_flight;
+mod spread;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::content::SourcePolicy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{PlatformId, Replica};
+use crate::model::{AccountId, PlatformId, Replica};
 use crate::platform::Platform;
 use crate::registry::Registry;
 use crate::resilience::{Resilience, SharedState};
@@ -38,6 +39,7 @@ pub use read::{Content, Download};
 pub use upload::{Plan, PlannedTarget, UploadRequest};
 
 use single_flight::SingleFlight;
+use spread::KnownUsage;
 
 /// One platform as this process is connected to it.
 pub struct Connection {
@@ -90,7 +92,9 @@ pub struct Manager {
     registry: Registry,
     clock: Arc<dyn Clock>,
     options: ManagerOptions,
-    connections: BTreeMap<PlatformId, Connection>,
+    /// By platform, at least one account each.
+    connections: BTreeMap<PlatformId, Vec<Connection>>,
+    usage: KnownUsage,
     in_flight: SingleFlight,
     calls: closing::Calls,
     /// State that the existing EXAI tool may share.
@@ -104,12 +108,16 @@ impl Manager {
         options: ManagerOptions,
         connections: impl IntoIterator<Item = Connection>,
     ) -> Self {
-        let connections = connections.into_iter().map(|c| (c.platform.id().clone(), c)).collect();
+        let mut by_platform: BTreeMap<PlatformId, Vec<Connection>> = BTreeMap::new();
+        for connection in connections {
+            by_platform.entry(connection.platform.id().clone()).or_default().push(connection);
+        }
         Manager {
             registry,
             clock,
             options,
-            connections,
+            connections: by_platform,
+            usage: KnownUsage::default(),
             in_flight: SingleFlight::default(),
             calls: closing::Calls::default(),
             existing_tool: None,
@@ -136,12 +144,13 @@ impl Manager {
     fn check_known(&self, platform: &PlatformId) -> Result<()> {
         match self.options.missing_keys.contains_key(platform) {
             true => Ok(()),
-            false => self.connection(platform).map(drop),
+            false => self.accounts(platform).map(drop),
         }
     }
 
-    fn connection(&self, platform: &PlatformId) -> Result<&Connection> {
-        self.connections.get(platform).ok_or_else(|| match self.options.missing_keys.get(platform) {
+    /// The accounts that a platform is connected with, at least one.
+    fn accounts(&self, platform: &PlatformId) -> Result<&[Connection]> {
+        self.connections.get(platform).map(Vec::as_slice).ok_or_else(|| match self.options.missing_keys.get(platform) {
             Some(variables) => Error::new(ErrorKind::Config, format!("there is no key for {platform}"))
                 .with_hint(format!("set {}, or name an `api_key_file` in the configuration", variables.join(" or "))),
             None => {
@@ -153,16 +162,43 @@ impl Manager {
         })
     }
 
-    /// Whether the account we are connected with holds it: ids mean nothing to another one.
+    /// What a platform can do, whichever the account.
+    fn platform(&self, platform: &PlatformId) -> Result<&Connection> {
+        Ok(&self.accounts(platform)?[0])
+    }
+
+    /// One account of a platform.
+    fn account(&self, platform: &PlatformId, account: &AccountId) -> Result<&Connection> {
+        let accounts = self.accounts(platform)?;
+        accounts.iter().find(|c| c.platform.account() == account).ok_or_else(|| {
+            let known: Vec<&str> = accounts.iter().map(|c| c.platform.account().as_str()).collect();
+            Error::new(ErrorKind::Config, format!("{platform} is not connected as {account}"))
+                .with_hint(format!("its accounts are {}", known.join(", ")))
+        })
+    }
+
+    /// All accounts of a platform, or the one that is named.
+    fn accounts_or(&self, platform: &PlatformId, account: Option<&AccountId>) -> Result<Vec<&Connection>> {
+        match account {
+            Some(account) => Ok(vec![self.account(platform, account)?]),
+            None => Ok(self.accounts(platform)?.iter().collect()),
+        }
+    }
+
+    /// The account that holds it: its id means nothing to another one.
+    fn holder(&self, replica: &Replica) -> Result<&Connection> {
+        self.account(&replica.platform, &replica.account)
+    }
+
     fn is_ours(&self, replica: &Replica) -> bool {
-        self.connections.get(&replica.platform).is_some_and(|c| *c.platform.account() == replica.account)
+        self.holder(replica).is_ok()
     }
 
     /// The replica a question is about: on the platform named, else the one that gives most back.
     fn choose<'r>(&self, replicas: &'r [Replica], platform: Option<&PlatformId>, name: &str) -> Result<&'r Replica> {
         use crate::model::ContentKind::{Bytes, ExtractedText, Opaque};
         if let Some(platform) = platform {
-            self.connection(platform)?;
+            self.accounts(platform)?;
         }
         let now = self.clock.now();
         let there = |r: &&Replica| r.is_live(now) && self.is_ours(r) && platform.is_none_or(|p| r.platform == *p);

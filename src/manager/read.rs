@@ -125,11 +125,11 @@ impl Manager {
     }
 
     fn epoch(&self, platform: &PlatformId) -> Result<&str> {
-        Ok(self.connection(platform)?.platform.capabilities().parser_epoch())
+        Ok(self.platform(platform)?.platform.capabilities().parser_epoch())
     }
 
     async fn fetch(&self, record: &FileRecord, replica: &Replica, deadline: Instant) -> Result<Content> {
-        let connection = self.connection(&replica.platform)?;
+        let connection = self.holder(replica)?;
         refuse_opaque(record, replica)?;
         let content = connection
             .resilience
@@ -141,7 +141,7 @@ impl Manager {
     }
 
     async fn open_remote(&self, record: &FileRecord, replica: &Replica, deadline: Instant) -> Result<RemoteContent> {
-        let connection = self.connection(&replica.platform)?;
+        let connection = self.holder(replica)?;
         refuse_opaque(record, replica)?;
         connection
             .resilience

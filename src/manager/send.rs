@@ -1,7 +1,7 @@
 //! One file to one platform: claim it, send it, settle it.
 //!
 //! No platform takes an idempotency key, so an upload whose reply was lost is never simply repeated: the
-//! platform is searched for it first (`reconcile`).
+//! platform is searched for it first (`orphan`).
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Manager;
 use super::progress::{Phase, Tracker};
+use super::spread::is_the_accounts_own;
 use super::upload::{Prepared, Target};
 use crate::clock::Timestamp;
 use crate::content::Progress;
@@ -55,18 +56,45 @@ impl Manager {
         }
         let turn = self.in_flight.turn(&target.intent.placement);
         let _turn = timeout_at(deadline, turn).await.map_err(|_| still_held(target))?;
-        let claim = match self.claim(target, deadline).await? {
-            Claimed::AlreadyThere(replica) => return Ok(replica),
-            Claimed::Ours(claim) => Sending { claim, progress: &tracker.progress, size: file.identity.size },
-        };
+        let mut accounts = self.by_room(&target.accounts, file.identity.size).await?;
+        loop {
+            let target = Target { accounts: accounts.clone(), ..target.on(accounts[0]) };
+            let claim = match self.claim(&target, deadline).await? {
+                Claimed::AlreadyThere(replica) => return Ok(replica),
+                Claimed::Ours(claim) => claim,
+            };
+            // It may have been begun on another account already.
+            let target = target.on(self.account(&claim.placement.platform, &claim.placement.account)?);
+            match self.carry_out(file, &target, claim, tracker, deadline).await {
+                Err(error) if accounts.len() > 1 && is_the_accounts_own(&error) => {
+                    let (platform, account) = (target.connection.platform.id(), target.connection.platform.account());
+                    tracing::warn!(%platform, %account, %error, "trying another account");
+                    accounts.retain(|other| other.platform.account() != account);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        file: &Prepared,
+        target: &Target<'_>,
+        claim: Box<HeldIntent>,
+        tracker: &Tracker,
+        deadline: Instant,
+    ) -> Result<Replica> {
+        let claim = Sending { claim, progress: &tracker.progress, size: file.identity.size };
         let outcome = tokio::select! {
             outcome = self.deliver(file, target, &claim.claim, tracker, deadline) => outcome,
             lost = self.keep(&claim.claim) => Err(lost),
         };
-        match outcome {
-            Ok(stored) => self.settle(target, claim, stored, deadline).await,
-            Err(error) => Err(self.give_up(claim, error).await),
-        }
+        let replica = match outcome {
+            Ok(stored) => self.settle(target, claim, stored, deadline).await?,
+            Err(error) => return Err(self.give_up(claim, error).await),
+        };
+        self.usage.add(&replica.platform, &replica.account, file.identity.size);
+        Ok(replica)
     }
 
     /// Notes a failure; what may have been stored is left for the next caller to look for.
@@ -86,7 +114,6 @@ impl Manager {
 
     /// The commonest case: nothing to do and nothing to write.
     pub(super) fn already_there(&self, target: &Target<'_>, file: &Prepared) -> Option<Replica> {
-        let placement = &target.intent.placement;
         let now = self.clock.now();
         let owner = &target.intent.owner;
         let known = file.known.as_ref().filter(|record| {
@@ -94,16 +121,15 @@ impl Manager {
                 && record.trashed_at.is_none()
                 && (owner.is_none() || record.owner == *owner)
         })?;
-        let same = |r: &&Replica| {
-            (&r.platform, &r.account, &r.purpose) == (&placement.platform, &placement.account, &placement.purpose)
-        };
-        known.replicas.iter().find(|r| same(r) && r.is_live(now)).cloned()
+        known.replicas.iter().find(|replica| target.is_met_by(replica) && replica.is_live(now)).cloned()
     }
 
     async fn claim(&self, target: &Target<'_>, deadline: Instant) -> Result<Claimed> {
         let mut pause = *CLAIM_POLL.start();
         loop {
-            match self.registry.intend(target.intent.clone()).await? {
+            let chosen = target.connection.platform.account();
+            let others = target.accounts.iter().map(|other| other.platform.account()).filter(|other| *other != chosen);
+            match self.registry.intend(target.intent.clone(), others.cloned().collect()).await? {
                 Claim::AlreadyThere(replica) => return Ok(Claimed::AlreadyThere(*replica)),
                 Claim::Ours(intent) => return Ok(Claimed::Ours(intent)),
                 Claim::Held if Instant::now() + pause >= deadline => return Err(still_held(target)),

@@ -11,7 +11,7 @@ use super::{Connection, Manager};
 use crate::content::{OpenSource, Source, tagged_name};
 use crate::error::{Error, ErrorKind, Partial, Result};
 use crate::metrics::{Account, metrics};
-use crate::model::{ContentKind, Digest, FileRecord, Identity, Origin, PlatformId, Purpose, Replica};
+use crate::model::{AccountId, ContentKind, Digest, FileRecord, Identity, Origin, PlatformId, Purpose, Replica};
 use crate::registry::{Labels, NewIntent, Placement};
 use crate::resilience::Lane;
 
@@ -23,6 +23,8 @@ pub struct UploadRequest {
     pub name: Option<String>,
     /// Empty: the configured default platforms.
     pub to: Vec<PlatformId>,
+    /// Which account of each platform; default: the one that has it, else the one with most room.
+    pub account: Option<AccountId>,
     /// Any accepted spelling; default: by the file's type.
     pub purpose: Option<String>,
     /// Who hands it over.
@@ -48,13 +50,33 @@ pub(super) struct Prepared {
 }
 
 /// One platform to put it on.
+#[derive(Clone)]
 pub(super) struct Target<'m> {
+    /// The account that `intent` is for,
     pub(super) connection: &'m Connection,
+    /// and all that may be.
+    pub(super) accounts: Vec<&'m Connection>,
     pub(super) intent: NewIntent,
     pub(super) content: ContentKind,
     pub(super) lane: Lane,
     /// The largest age the platform lets a file reach.
     pub(super) retention: Option<Duration>,
+}
+
+impl<'m> Target<'m> {
+    /// The same, on this account and no other.
+    pub(super) fn on(&self, connection: &'m Connection) -> Target<'m> {
+        let mut target = Target { connection, accounts: vec![connection], ..self.clone() };
+        target.intent.placement.account = connection.platform.account().clone();
+        target
+    }
+
+    /// Whether a replica is what would be made.
+    pub(super) fn is_met_by(&self, replica: &Replica) -> bool {
+        let wanted = &self.intent.placement;
+        (&replica.platform, &replica.purpose) == (&wanted.platform, &wanted.purpose)
+            && self.accounts.iter().any(|connection| *connection.platform.account() == replica.account)
+    }
 }
 
 /// What an upload would do.
@@ -72,6 +94,7 @@ pub struct Plan {
 #[derive(Debug, Serialize)]
 pub struct PlannedTarget {
     pub platform: PlatformId,
+    pub account: AccountId,
     pub purpose: Purpose,
     pub remote_name: String,
     /// Nothing would be sent.
@@ -88,13 +111,17 @@ impl Manager {
         let file = self.prepare(request, &platforms).await?;
         let mut targets = Vec::with_capacity(platforms.len());
         for platform in &platforms {
-            let NewIntent { placement, remote_name, .. } = self.target(platform, &file, request)?.intent;
-            let is_there = self.registry.live_replica(&placement).await?.is_some();
+            let target = self.target(platform, &file, request)?;
+            let there = self.holding(&target).await?;
+            let best = self.by_room(&target.accounts, file.identity.size).await?;
+            let account = there.as_ref().map_or(best[0].platform.account(), |replica| &replica.account).clone();
+            let NewIntent { placement, remote_name, .. } = target.intent;
             targets.push(PlannedTarget {
                 platform: platform.clone(),
+                account,
                 purpose: placement.purpose,
                 remote_name,
-                is_there,
+                is_there: there.is_some(),
             });
         }
         let Prepared { source, identity, .. } = file;
@@ -144,6 +171,16 @@ impl Manager {
         conclude(file, request.owner.clone(), outcomes, self.clock.now())
     }
 
+    /// The live replica on one of the accounts, if there is one.
+    async fn holding(&self, target: &Target<'_>) -> Result<Option<Replica>> {
+        for connection in &target.accounts {
+            if let Some(replica) = self.registry.live_replica(&target.on(connection).intent.placement).await? {
+                return Ok(Some(replica));
+            }
+        }
+        Ok(None)
+    }
+
     async fn place_tracked(
         &self,
         file: &Prepared,
@@ -183,8 +220,7 @@ impl Manager {
     /// The file is read only if it is new or has changed, and not at all when no purpose of a platform takes so
     /// much. All of it happens on one blocking thread: hopping between threads would cost more than the work.
     pub(super) async fn prepare(&self, request: &UploadRequest, platforms: &[PlatformId]) -> Result<Prepared> {
-        let connected =
-            platforms.iter().map(|p| Ok(self.connection(p)?.platform.clone())).collect::<Result<Vec<_>>>()?;
+        let connected = platforms.iter().map(|p| Ok(self.platform(p)?.platform.clone())).collect::<Result<Vec<_>>>()?;
         let (source, name, policy) = (request.source.clone(), request.name.clone(), self.options.source.clone());
         let (registry, is_paranoid) = (self.registry.clone(), request.paranoid || self.options.paranoid);
         let preparing = tokio::task::spawn_blocking(move || {
@@ -215,7 +251,8 @@ impl Manager {
     }
 
     pub(super) fn target(&self, platform: &PlatformId, file: &Prepared, request: &UploadRequest) -> Result<Target<'_>> {
-        let connection = self.connection(platform)?;
+        let accounts = self.accounts_or(platform, request.account.as_ref())?;
+        let connection = accounts[0];
         let capabilities = connection.platform.capabilities();
         let Prepared { source, identity, .. } = file;
         let purpose = request.purpose.as_deref().or(connection.purpose.as_deref());
@@ -233,6 +270,7 @@ impl Manager {
         };
         Ok(Target {
             connection,
+            accounts,
             content: rule.content,
             lane: request.lane,
             retention: capabilities.retention(),

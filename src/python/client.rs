@@ -21,7 +21,7 @@ use crate::connect::{capabilities, connect};
 use crate::content::Source;
 use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
-use crate::model::{Digest, Operation, PlatformId};
+use crate::model::{AccountId, Digest, Operation, PlatformId};
 use crate::registry::{FileFilter, Labels};
 use crate::resilience::{Lane, Mode};
 
@@ -139,7 +139,7 @@ impl Client {
         to_py(py, &known.map_err(|error| raise(py, &error))?)
     }
 
-    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, purpose, owner, labels_json, paranoid, bulk, timeout, transfers))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, account, purpose, owner, labels_json, paranoid, bulk, timeout, transfers))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn upload(
         &self,
@@ -149,6 +149,7 @@ impl Client {
         name: Option<String>,
         to: Vec<String>,
         prefer: Option<Vec<String>>,
+        account: Option<&str>,
         purpose: Option<String>,
         owner: Option<String>,
         labels_json: &str,
@@ -164,6 +165,7 @@ impl Client {
                 source: source(path, data, is_spool),
                 name,
                 to: platform_ids(&to)?,
+                account: account.map(AccountId::new),
                 purpose,
                 owner,
                 labels: given(labels_json)?,
@@ -183,7 +185,7 @@ impl Client {
     }
 
     /// `prefer`: to any one platform, these first.
-    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, purpose))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, account, purpose))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn plan(
         &self,
@@ -193,6 +195,7 @@ impl Client {
         name: Option<String>,
         to: Vec<String>,
         prefer: Option<Vec<String>>,
+        account: Option<&str>,
         purpose: Option<String>,
     ) -> Pending {
         let manager = self.manager.clone();
@@ -201,6 +204,7 @@ impl Client {
                 source: source(path, data, is_spool),
                 name,
                 to,
+                account: account.map(AccountId::new),
                 purpose,
                 owner: None,
                 labels: Labels::default(),
@@ -251,12 +255,13 @@ impl Client {
         self.pending(Ok(async move { Answer::of(&manager.restore(&reference).await?) }))
     }
 
-    fn list_remote(&self, platform: &str, timeout: Option<f64>) -> Pending {
+    fn list_remote(&self, platform: &str, account: Option<&str>, timeout: Option<f64>) -> Pending {
         let manager = self.manager.clone();
+        let account = account.map(AccountId::new);
         let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
-        self.pending(
-            asked.map(|(platform, within)| async move { Answer::of(&manager.list_remote(&platform, within).await?) }),
-        )
+        self.pending(asked.map(|(platform, within)| async move {
+            Answer::of(&manager.list_remote(&platform, account.as_ref(), within).await?)
+        }))
     }
 
     fn get(&self, reference: String) -> Pending {

@@ -1,12 +1,14 @@
 //! Looking things up, and noting what is gone.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::{Placement, Registry, rows};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Digest, FileRecord, PlatformId, Replica};
-use crate::store::{Session, bind};
+use crate::store::{Row, Session, bind};
 
 /// Fewest characters of a digest that are taken as a short form of it.
 const SHORTEST_PREFIX: usize = 6;
@@ -73,16 +75,20 @@ impl Registry {
             .await
     }
 
-    pub async fn usage(&self, platform: &PlatformId, account: &AccountId) -> Result<Usage> {
-        let (platform, account) = (platform.clone(), account.clone());
+    /// What each account of a platform holds.
+    pub async fn usage(&self, platform: &PlatformId) -> Result<HashMap<AccountId, Usage>> {
+        let platform = platform.clone();
         self.store
             .read(move |session| {
-                let row = session.one(
-                    "SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM platform_file_registry
-                      WHERE platform = ?1 AND account = ?2 AND status = 'active'",
-                    bind![rows::stored(&platform), account.as_str()],
+                let rows = session.rows(
+                    "SELECT account, COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM platform_file_registry
+                      WHERE platform = ?1 AND status = 'active' GROUP BY account",
+                    bind![rows::stored(&platform)],
                 )?;
-                Ok(Usage { files: row.get(0)?, bytes: row.get(1)? })
+                let usage = |row: &Row| {
+                    Ok((AccountId::new(&row.get::<String>(0)?), Usage { files: row.get(1)?, bytes: row.get(2)? }))
+                };
+                rows.iter().map(usage).collect()
             })
             .await
     }

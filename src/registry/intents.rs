@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Placement, Registry, new_id, rows};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ContentKind, Replica, ReplicaStatus};
+use crate::model::{AccountId, ContentKind, Replica, ReplicaStatus};
 use crate::store::{Id, Json, Session, bind};
 
 /// How long a claim outlives a holder that died without a word.
@@ -114,11 +114,16 @@ pub struct Settlement {
 
 impl Registry {
     /// Claims `intent.placement`, unless it is already there or claimed by someone alive.
-    pub async fn intend(&self, intent: NewIntent) -> Result<Claim> {
+    ///
+    /// Where one of the `others`, further accounts of ours, has the content or is being sent it, it is that one's.
+    pub async fn intend(&self, mut intent: NewIntent, others: Vec<AccountId>) -> Result<Claim> {
         let (owner, now) = (self.owner.clone(), self.now());
         let registry = self.clone();
         self.store
             .write(move |session| {
+                if !others.is_empty() {
+                    settle_account(session, &mut intent.placement, &others, now)?;
+                }
                 retire_expired(session, &intent.placement, now)?;
                 if let Some(replica) = rows::active_replica(session, &intent.placement)? {
                     name_content(session, &intent, now)?;
@@ -235,6 +240,34 @@ impl Registry {
 fn taken_over() -> Error {
     Error::new(ErrorKind::Conflict, "another process took this upload over")
         .with_hint("call upload again: it returns what the other one did")
+}
+
+/// A content goes to one account of a platform, whoever uploads it and whichever account they would have chosen.
+fn settle_account(
+    session: &mut Session<'_>,
+    placement: &mut Placement,
+    others: &[AccountId],
+    now: Timestamp,
+) -> Result<()> {
+    let hex = placement.digest.hex();
+    let [digest, platform, _, purpose] = rows::place(placement, &hex);
+    session.lock(&format!("{hex} {} {}", placement.platform, placement.purpose))?;
+    // In one statement: between two, what was being sent may have become a replica.
+    let rows = session.rows(
+        "SELECT account FROM platform_file_registry
+          WHERE file_hash = ?1 AND platform = ?2 AND purpose = ?3 AND status = 'active'
+            AND (expires_at IS NULL OR expires_at > ?4)
+         UNION ALL
+         SELECT account FROM upload_intents
+          WHERE file_hash = ?1 AND platform = ?2 AND purpose = ?3 AND state = 'sending'",
+        &[digest, platform, purpose, now.into()],
+    )?;
+    let holders = rows.iter().map(|row| Ok(AccountId::new(&row.get::<String>(0)?))).collect::<Result<Vec<_>>>()?;
+    let is_ours = |holder: &&AccountId| **holder == placement.account || others.contains(holder);
+    if let Some(holder) = holders.iter().find(is_ours) {
+        placement.account = holder.clone();
+    }
+    Ok(())
 }
 
 /// A replica past its retention is gone, and must not be handed out or block a new one.

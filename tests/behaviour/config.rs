@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use exai_files::config::{Config, Sources, setting_paths};
+use exai_files::config::{AccountConfig, Config, Sources, setting_paths};
 use exai_files::error::{ErrorKind, Result};
 use serde_json::{Value, json};
 
@@ -110,10 +110,7 @@ fn keys_in_settings_are_refused_and_never_shown() {
     assert!(error.message().contains("api_key_env") && !format!("{error} {error:?}").contains(canary));
     let config = load("", &[], json!({"platforms": {"moonshot": {"api_key": canary}}})).unwrap();
     assert!(!format!("{:?} {:?}", config.settings(), config).contains(canary));
-    assert_eq!(
-        config.platforms.iter().find(|p| p.id.as_str() == "moonshot").unwrap().key.as_ref().unwrap().expose(),
-        canary
-    );
+    assert_eq!(accounts(&config, "moonshot")[0].key.expose(), canary);
 }
 
 #[test]
@@ -127,17 +124,14 @@ fn a_key_file_that_others_may_read_is_refused() {
     assert!(load("", &[], call.clone()).unwrap_err().message().contains("chmod 600"));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let config = load("", &[], call).unwrap();
-    assert_eq!(
-        config.platforms.iter().find(|p| p.id.as_str() == "moonshot").unwrap().key.as_ref().unwrap().expose(),
-        "sk-from-file"
-    );
+    assert_eq!(accounts(&config, "moonshot")[0].key.expose(), "sk-from-file");
 }
 
 #[test]
 fn keys_and_urls_come_under_every_name_in_use() {
     let key_of = |name: &str, env: &[(&str, &str)]| {
         let config = load("", env, json!({})).unwrap();
-        config.platforms.into_iter().find(|p| p.id.as_str() == name).unwrap().key.map(|key| key.expose().to_owned())
+        accounts(&config, name).first().map(|account| account.key.expose().to_owned())
     };
     for (variable, platform) in [
         ("MOONSHOT_API_KEY", "moonshot"),
@@ -149,11 +143,58 @@ fn keys_and_urls_come_under_every_name_in_use() {
         assert_eq!(key_of(platform, &[(variable, "abc.def")]).as_deref(), Some("abc.def"), "{variable}");
     }
     assert_eq!(key_of("moonshot", &[]), None);
-    let config =
-        load("[platforms.kimi]\nconcurrency = 3", &[("ZAI_BASE_URL", "https://proxy.example/v4/")], json!({})).unwrap();
+    let env = [("ZAI_BASE_URL", "https://proxy.example/v4/"), ("KIMI_API_KEY", "sk-1")];
+    let config = load("[platforms.kimi]\nconcurrency = 3", &env, json!({})).unwrap();
+    assert_eq!(accounts(&config, "moonshot")[0].concurrency, Some(3), "kimi is moonshot");
     let of = |name: &str| config.platforms.iter().find(|p| p.id.as_str() == name).unwrap();
-    assert_eq!(of("moonshot").concurrency, Some(3), "kimi is moonshot");
     assert_eq!(of("zai").base_url.as_deref(), Some("https://proxy.example/v4"));
+}
+
+#[test]
+fn an_account_has_its_own_settings_and_key_and_else_the_platforms() {
+    let toml = "[platforms.moonshot]\nconcurrency = 3\nmax_files = 50\n[platforms.moonshot.accounts.team-b]\ntier = 4\n\
+                max_files = 10\n[platforms.zai.accounts.only]\napi_key_env = \"THE_KEY\"\n";
+    let env = [("MOONSHOT_API_KEY", "sk-1"), ("MOONSHOT_API_KEY_TEAM_B", "sk-2"), ("THE_KEY", "a.b")];
+    let config = load(toml, &env, json!({})).unwrap();
+    let shown: Vec<_> = ["moonshot", "zai"]
+        .iter()
+        .flat_map(|name| accounts(&config, name))
+        .map(|a| (a.id.to_string(), a.key.expose().to_owned(), a.tier, a.concurrency, a.max_files))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("default".into(), "sk-1".into(), None, Some(3), Some(50)),
+            ("team-b".into(), "sk-2".into(), Some(4), Some(3), Some(10)),
+            ("only".into(), "a.b".into(), None, None, None),
+        ]
+    );
+    for (env, said) in [
+        (&[("THE_KEY", "a.b")][..], "platforms.moonshot.accounts.team-b: there is no key; set MOONSHOT_API_KEY_TEAM_B"),
+        (
+            &[("MOONSHOT_API_KEY", "sk-1"), ("MOONSHOT_API_KEY_TEAM_B", "sk-1"), ("THE_KEY", "a.b")],
+            "platforms.moonshot.accounts.team-b: its key is the key of default, too",
+        ),
+    ] {
+        let error = load(toml, env, json!({})).unwrap_err();
+        assert!(error.message().contains(said), "{error}");
+        assert!(!error.message().contains("sk-1"));
+    }
+    for (toml, said) in [
+        (
+            "[platforms.zai.accounts.b]\ntier = 1\napi_key_env = \"K\"",
+            "platforms.zai.accounts.b.tier: only moonshot has one",
+        ),
+        ("[platforms.moonshot.accounts.b]\nregion = \"cn\"", "platforms.moonshot.accounts.b.region: unknown setting"),
+        ("[platforms.moonshot.accounts.b]\ntier = 9", "accounts.b.tier: must be a whole number from 0 to 5"),
+    ] {
+        let error = load(toml, &[("K", "a.b")], json!({})).unwrap_err();
+        assert!(error.message().contains(said), "{error}");
+    }
+}
+
+fn accounts<'c>(config: &'c Config, platform: &str) -> &'c [AccountConfig] {
+    &config.platforms.iter().find(|p| p.id.as_str() == platform).unwrap().accounts
 }
 
 #[test]

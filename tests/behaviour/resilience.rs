@@ -51,7 +51,7 @@ async fn a_platform_that_fails_is_left_in_peace_and_the_other_is_untouched() {
     assert_eq!(world.truth("upload").len(), asked, "nothing was asked");
     assert!(begun.elapsed() < Duration::from_secs(5), "refusals are prompt: {:?}", begun.elapsed());
     upload(&manager, request("hello", "a.txt", &["zai"])).await.unwrap();
-    manager.list_remote(&moonshot(), DEADLINE).await.unwrap();
+    manager.list_remote(&moonshot(), None, DEADLINE).await.unwrap();
     manager.delete("b.txt", None, DEADLINE).await.unwrap();
 }
 
@@ -61,8 +61,8 @@ async fn a_platform_that_asks_for_peace_has_it_from_everyone_for_so_long() {
     let manager = world.manager(Path::new(":memory:"));
     let fault = json!({"kind": "status", "status": 503, "headers": {"retry-after": "90"}, "body": {}});
     world.fault("moonshot", "list", json!({"next": 1}), fault);
-    assert_eq!(manager.list_remote(&moonshot(), DEADLINE).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    let refused = manager.list_remote(&moonshot(), DEADLINE).await.unwrap_err();
+    assert_eq!(manager.list_remote(&moonshot(), None, DEADLINE).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let refused = manager.list_remote(&moonshot(), None, DEADLINE).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::CircuitOpen);
     assert!(refused.retry_after().is_some_and(|wait| wait > Duration::from_secs(80)), "{refused:?}");
     assert_eq!(world.truth("list").len(), 1);
@@ -142,7 +142,7 @@ async fn an_operator_opens_and_resets_it() {
     manager.set_breaker(&moonshot(), None, Mode::Disabled).await.unwrap();
     down(&world, "list");
     for _ in 0..5 {
-        let error = manager.list_remote(&moonshot(), DEADLINE).await.unwrap_err();
+        let error = manager.list_remote(&moonshot(), None, DEADLINE).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "a disabled one refuses nothing");
     }
 }
@@ -152,13 +152,13 @@ async fn a_cancelled_probe_gives_its_place_back() {
     let world = world();
     let manager = std::sync::Arc::new(world.manager(Path::new(":memory:")));
     down(&world, "list");
-    manager.list_remote(&moonshot(), DEADLINE).await.unwrap_err();
+    manager.list_remote(&moonshot(), None, DEADLINE).await.unwrap_err();
     world.admin("DELETE", "/faults", Value::Null);
     world.fault("moonshot", "list", json!({"next": 1}), json!({"kind": "stall"}));
     let asked = world.truth("list").len();
     let probe = loop {
         let manager = manager.clone();
-        let probe = tokio::spawn(async move { manager.list_remote(&moonshot(), DEADLINE).await });
+        let probe = tokio::spawn(async move { manager.list_remote(&moonshot(), None, DEADLINE).await });
         while world.truth("list").len() == asked && !probe.is_finished() {
             tokio::task::yield_now().await;
         }
@@ -169,7 +169,7 @@ async fn a_cancelled_probe_gives_its_place_back() {
     probe.abort();
     let _ = probe.await;
     let begun = Instant::now();
-    while manager.list_remote(&moonshot(), DEADLINE).await.is_err() {
+    while manager.list_remote(&moonshot(), None, DEADLINE).await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(5), "sooner than its lease");
     }
 }
@@ -185,7 +185,7 @@ async fn several_processes_together_keep_the_pace_of_the_account() {
         let manager = std::sync::Arc::new(world.paced_manager(limit, &path));
         for _ in 0..each {
             let manager = manager.clone();
-            calls.push(tokio::spawn(async move { manager.list_remote(&moonshot(), DEADLINE).await.unwrap() }));
+            calls.push(tokio::spawn(async move { manager.list_remote(&moonshot(), None, DEADLINE).await.unwrap() }));
         }
     }
     for call in calls {

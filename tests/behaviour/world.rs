@@ -213,6 +213,7 @@ pub fn request(bytes: impl Into<Vec<u8>>, name: &str, to: &[&str]) -> UploadRequ
         source: Source::Bytes(bytes.into().into()),
         name: Some(name.to_owned()),
         to: to.iter().map(|name| PlatformId::new(name).unwrap()).collect(),
+        account: None,
         purpose: None,
         owner: None,
         labels: Labels::default(),

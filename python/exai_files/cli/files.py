@@ -43,7 +43,7 @@ def ls(session: Session, /, remote: bool, as_json: bool, **wanted: Any) -> None:
         if remote:
             if wanted["platform"] is None:
                 raise click.UsageError("--remote needs --platform")
-            _print_remote(client.list_remote(wanted["platform"]), as_json)
+            _print_remote(client.list_remote(wanted["platform"], account=wanted["account"]), as_json)
             return
         rows = []
         for record in client.list(**wanted):

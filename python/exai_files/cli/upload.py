@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     "--to", "to", multiple=True, metavar="PLATFORM", help='Where to; repeat it for several. "any": one that is well.'
 )
 @click.option("--prefer", multiple=True, metavar="PLATFORM", help="With --to any: which first; repeat it.")
+@click.option("--account", metavar="NAME", help="Which account of each platform. Default: the one with most room.")
 @click.option("--purpose", help="What the platform will do with it. Default: by the file's type.")
 @click.option("--name", help='File name the platforms show; needed for "-" (standard input).')
 @click.option("--owner", metavar="NAME", help="Who hands it over.")
@@ -43,6 +44,7 @@ def upload(
     files: tuple[str, ...],
     to: tuple[str, ...],
     prefer: tuple[str, ...],
+    account: str | None,
     purpose: str | None,
     name: str | None,
     owner: str | None,
@@ -64,7 +66,7 @@ def upload(
     if "any" in to and len(to) > 1:
         raise click.UsageError("--to any goes alone; say --prefer for the platforms to try first")
     destination = {"to": "any", "prefer": list(prefer)} if "any" in to else {"to": list(to), "prefer": prefer or None}
-    options: dict[str, Any] = {**destination, "purpose": purpose}
+    options: dict[str, Any] = {**destination, "account": account, "purpose": purpose}
     if dry_run:
         return _plan(session, names, options, as_json)
     import asyncio  # half of the start-up, and only needed here

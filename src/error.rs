@@ -73,6 +73,8 @@ error_kinds! {
     Integrity,
     /// Our own store failed.
     Registry,
+    /// More would be taken away than the caller allows at once: nothing was done.
+    SafetyLimit,
     /// Some platforms took the file and some did not.
     PartialUpload,
     /// The caller cancelled.

@@ -11,14 +11,15 @@
 //! registry::intend     journal "about to put D on T"; claims D, so that two callers send once
 //! resilience::admit    is the platform well? the account's pace and room, within the call's deadline
 //! platform::upload     one request, streamed, hashed again on its way; what went wrong says how far it got
-//! manager::reconcile   after a lost reply: look for it on the platform, adopt it or send again
+//! manager::orphan      after a lost reply: look for it on the platform, adopt it or send again
 //! registry::settle     bind the replica and close the intent, in one transaction
 //!   ──
 //! → FileRecord, or the error of the only target, or PartialUpload { record, failures }
 //! ```
 //!
 //! Modules, from the bottom: words (`error`, `clock`, `model`), parts (`content`, `transport`, `store`),
-//! `resilience` and `credentials`, sources of truth (`platform`, `registry`), jobs (`manager`), edges (`config`,
+//! `resilience` and `credentials`, sources of truth (`platform`, `registry`), jobs (`manager`), those that time asks for
+//! (`upkeep`), edges (`config`,
 //! `connect`, `python`, `simulator`). Imports point down; `tests/layering.rs` holds the rule as data.
 
 pub mod clock;
@@ -37,6 +38,7 @@ pub mod resilience;
 pub mod simulator;
 pub mod store;
 pub mod transport;
+pub mod upkeep;
 
 #[cfg(feature = "python")]
 mod python;

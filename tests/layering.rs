@@ -38,6 +38,8 @@ const RULES: &[(&str, &[&str])] = &[
             "registry",
         ],
     ),
+    // layer 4: time
+    ("upkeep", &["clock", "content", "error", "metrics", "model", "platform", "registry", "manager"]),
     // edges
     ("config", &["clock", "error", "model"]),
     (
@@ -74,6 +76,7 @@ const RULES: &[(&str, &[&str])] = &[
             "simulator",
             "store",
             "transport",
+            "upkeep",
         ],
     ),
 ];

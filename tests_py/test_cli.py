@@ -358,3 +358,23 @@ def test_files_are_labelled_found_trashed_and_restored(run, paper):
     assert run("restore", "paper.txt").returncode == 0
     assert run("text", "paper.txt").stdout == "on paper\n"
     assert run("trash", "nothing").returncode == 4
+
+
+def test_reconcile_changes_nothing_unless_told_to(run, sim, paper):
+    run("upload", str(paper), "--to", "moonshot")
+    orphan = sim.moonshot.seed_file(filename="orphan.txt", purpose="file-extract", created_at="2020-01-01T00:00:00Z")
+    asked = ("reconcile", "--platform", "moonshot")
+    looked = run(*asked, "--only-remote", "delete")
+    assert looked.returncode == 10
+    assert f"+  moonshot  default  {orphan.id}  orphan.txt" in looked.stdout
+    assert "would: delete" in looked.stdout
+    assert "1 equal, 1 not; 1 remote files (6 B) that no row explains" in looked.stderr
+    assert run(*asked, "--only-remote", "delete", "--max-delete", "0", "--apply").returncode == 8
+    assert len(sim.moonshot.files) == 2
+    row = json.loads(run(*asked, "--json").stdout)
+    assert (row["sign"], row["remote"]["name"], row["action"]) == ("+", "orphan.txt", "none")
+    assert run(*asked, "--only-remote", "delete", "--max-delete", "50%", "--apply").returncode == 0
+    assert len(sim.moonshot.files) == 1
+    assert "=" in run(*asked, "--all").stdout
+    sim.moonshot.fault({"kind": "status", "status": 401}, operation="list")
+    assert run(*asked).returncode == 3

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
 from exai_files.client import Client
@@ -23,6 +23,7 @@ from exai_files.records import (
     FileStatus,
     PlatformHealth,
     PlatformInfo,
+    Reconciliation,
     RemoteFile,
     Replica,
     Setting,
@@ -267,6 +268,34 @@ class AsyncClient:
     @_as(Client.restore)
     async def restore(self, file: FileReference) -> FileRecord:
         return await self._calls.restore(file).run()
+
+    @_as(Client.reconcile)
+    async def reconcile(
+        self,
+        *,
+        platform: str | Sequence[str] | None = None,
+        account: str | None = None,
+        only_remote: Literal["report", "adopt", "delete"] = "report",
+        only_local: Literal["report", "forget", "reupload"] = "report",
+        winner: Literal["none", "newest", "local", "platform"] = "none",
+        max_delete: int | str = 10,
+        min_age: Seconds = 3600.0,
+        dry_run: bool = False,
+        with_equal: bool = False,
+        timeout: Seconds | None = None,
+    ) -> Reconciliation:
+        return await self._calls.reconcile(
+            platform=platform,
+            account=account,
+            only_remote=only_remote,
+            only_local=only_local,
+            winner=winner,
+            max_delete=max_delete,
+            min_age=min_age,
+            dry_run=dry_run,
+            with_equal=with_equal,
+            timeout=timeout,
+        ).run()
 
     @_as(Client.platforms)
     async def platforms(self) -> builtins.list[PlatformInfo]:

@@ -27,6 +27,7 @@ from exai_files.records import (
     FileRecord,
     PlatformHealth,
     PlatformInfo,
+    Reconciliation,
     RemoteFile,
     Replica,
     Setting,
@@ -376,6 +377,23 @@ class Calls:
         pending = self.core.delete(_reference(file), _place(file, platform), _seconds(timeout))
         return Call(pending, FileRecord._from_core)
 
+    def reconcile(
+        self,
+        *,
+        platform: str | Sequence[str] | None,
+        max_delete: int | str,
+        min_age: Seconds,
+        timeout: Seconds | None,
+        **same: str | bool | None,
+    ) -> Call[Reconciliation]:
+        request = {
+            **same,
+            "platforms": _names(platform),
+            "max_delete": _cap(max_delete),
+            "min_age": int(_seconds(min_age) or 0),
+        }
+        return Call(self.core.reconcile(json.dumps(request), _seconds(timeout)), Reconciliation._from_core)
+
     def health(self) -> Call[list[PlatformHealth]]:
         return Call(self.core.health(), lambda rows: list(map(PlatformHealth._from_core, rows)))
 
@@ -431,6 +449,16 @@ def _labels(
         raise InvalidRequestError(
             f"this metadata is no JSON: {error}", hint="use text, numbers, lists and dictionaries with text as keys"
         ) from None
+
+
+def _cap(most: int | str) -> dict[str, int]:
+    """A number of files, or a part of them."""
+    if isinstance(most, int) and not isinstance(most, bool) and most >= 0:
+        return {"files": most}
+    percent = most.removesuffix("%").strip() if isinstance(most, str) and most.endswith("%") else ""
+    if percent.isdecimal() and int(percent) <= 100:
+        return {"percent": int(percent)}
+    raise InvalidRequestError(f"max_delete cannot be {most!r}", hint='give a number of files, or a part such as "10%"')
 
 
 def texts(what: str, given: str | Sequence[str] | None) -> list[str]:

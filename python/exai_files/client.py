@@ -9,7 +9,7 @@ import builtins
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
 from exai_files.errors import NotFoundError
@@ -22,6 +22,7 @@ from exai_files.records import (
     FileStatus,
     PlatformHealth,
     PlatformInfo,
+    Reconciliation,
     RemoteFile,
     Replica,
     Setting,
@@ -394,6 +395,64 @@ class Client:
             NotFoundError: No file fits.
         """
         return self._calls.restore(file).wait()
+
+    def reconcile(
+        self,
+        *,
+        platform: str | Sequence[str] | None = None,
+        account: str | None = None,
+        only_remote: Literal["report", "adopt", "delete"] = "report",
+        only_local: Literal["report", "forget", "reupload"] = "report",
+        winner: Literal["none", "newest", "local", "platform"] = "none",
+        max_delete: int | str = 10,
+        min_age: Seconds = 3600.0,
+        dry_run: bool = False,
+        with_equal: bool = False,
+        timeout: Seconds | None = None,
+    ) -> Reconciliation:
+        """Compare what platforms list with what the registry says, and make them agree as far as you allow.
+
+        Without policies nothing is changed, but that files found as they should be count as confirmed now. A file is
+        given up only when its platform, asked for it once more, does not have it.
+
+        Args:
+            platform: Which platforms. Default: all that are connected.
+            account: Only this account of each.
+            only_remote: Files that no row explains: "adopt" binds those whose content can be told (by the tag in their
+                name, or from their bytes); "delete" deletes them there.
+            only_local: Copies that the platform does not have: "forget" notes that they are gone, "reupload" also makes
+                them anew, from where the file came from.
+            winner: Where both have a file and differ: "platform" takes over its description, "local" replaces another
+                content by ours, "newest" whichever was created later.
+            max_delete: How many files of an account may be deleted or given up: a number, or "10%".
+            min_age: Younger remote files (seconds) are not deleted: another process may be about to bind them.
+            dry_run: Say what would be done, and change nothing.
+            with_equal: Also list what agrees.
+            timeout: Deadline of the whole call.
+
+        Returns:
+            Every difference, with what was (or would be) done about it. Doing it again finds nothing new.
+
+        Raises:
+            ConfigError: The platform or account is not connected.
+            SafetyLimitError: More than `max_delete`; nothing was changed.
+
+        Example:
+            >>> files.reconcile(platform="moonshot", dry_run=True).orphans
+            ()
+        """
+        return self._calls.reconcile(
+            platform=platform,
+            account=account,
+            only_remote=only_remote,
+            only_local=only_local,
+            winner=winner,
+            max_delete=max_delete,
+            min_age=min_age,
+            dry_run=dry_run,
+            with_equal=with_equal,
+            timeout=timeout,
+        ).wait()
 
     def platforms(self) -> builtins.list[PlatformInfo]:
         """The connected platforms: what each can do, and what the registry says the account holds."""

@@ -11,6 +11,7 @@ Error                                 every exception exai_files raises
 ├── NotFoundError (LookupError)       no such file in the registry or on the platform
 ├── ConflictError                     several files fit, or another process won
 ├── IntegrityError                    bytes are not what the record says
+├── SafetyLimitError                  more would be taken away than is allowed at once; nothing was done
 ├── RegistryError                     our own store failed
 ├── CancelledError                    the client was closed meanwhile
 ├── PartialUploadError                .record .failures: some platforms took it, some did not
@@ -61,6 +62,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitError",
     "RegistryError",
+    "SafetyLimitError",
     "SourceChangedError",
     "SourceNotFoundError",
     "UnsupportedError",
@@ -149,6 +151,10 @@ class ConflictError(Error):
 
 class IntegrityError(Error):
     """Bytes are not what the record says."""
+
+
+class SafetyLimitError(Error):
+    """More would be deleted or given up than is allowed at once. Nothing was done."""
 
 
 class RegistryError(Error):
@@ -244,6 +250,7 @@ _CLASSES: dict[str, type[Error]] = {
     "ContractDrift": ContractDriftError,
     "Integrity": IntegrityError,
     "Registry": RegistryError,
+    "SafetyLimit": SafetyLimitError,
     "PartialUpload": PartialUploadError,
     "Cancelled": CancelledError,
 }

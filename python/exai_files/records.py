@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Content",
     "ContentKind",
+    "Difference",
     "Download",
     "FileRecord",
     "PlannedTarget",
     "PlatformInfo",
+    "Reconciliation",
     "RemoteFile",
     "Replica",
     "Setting",
     "Transfer",
+    "Unasked",
     "UploadPlan",
 ]
 
@@ -313,6 +316,84 @@ class PlatformHealth:
     def _from_core(cls, data: Mapping[str, Any]) -> PlatformHealth:
         breakers, budget = tuple(map(breaker_health, data["breakers"])), BudgetHealth(**data["budget"])
         return cls(**{**data, "breakers": breakers, "pace": pace_health(data["pace"]), "budget": budget})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One file on which a platform and the registry do not agree.
+
+    Attributes:
+        sign: "=" equal, "+" only there, "-" only here, "*" differs, "!" there, but of no use.
+        name: The name it has there, or had.
+        size: Bytes.
+        digest: Its content, where it is known.
+        why: What differs, or what else is known of it.
+        action: "none", "adopt", "delete", "forget", "reupload" or "believe" (the platform's description).
+        is_done: Whether that was done.
+        obstacle: Why it was not, or why there was nothing to be done.
+        remote: The platform's description.
+        local: Our replica.
+    """
+
+    sign: Literal["=", "+", "-", "*", "!"]
+    platform: str
+    account: str
+    remote_id: str
+    name: str
+    size: int | None
+    digest: str | None
+    why: tuple[str, ...]
+    action: Literal["none", "adopt", "delete", "forget", "reupload", "believe"]
+    is_done: bool
+    obstacle: str | None
+    remote: RemoteFile | None = field(repr=False)
+    local: Replica | None = field(repr=False)
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> Difference:
+        place = {"platform": data["platform"], "account": data["account"]}
+        remote = data["remote"] and RemoteFile._from_core({**place, **data["remote"]})
+        local = data["local"] and Replica._from_core(data["local"])
+        return cls(**{**data, "why": tuple(data["why"]), "remote": remote, "local": local})
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """An account whose platform could not be asked, and why."""
+
+    platform: str
+    account: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """What a comparison of platforms with the registry found, and what was done about it.
+
+    Attributes:
+        equal: How many files agree.
+        differences: Those that do not (and, if asked for, those that do).
+        unasked: Accounts of which nothing is known, because their platform could not be asked.
+    """
+
+    equal: int
+    differences: tuple[Difference, ...]
+    unasked: tuple[Unasked, ...]
+
+    @property
+    def orphans(self) -> tuple[Difference, ...]:
+        """The remote files that no row explains."""
+        return tuple(each for each in self.differences if each.sign == "+")
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all platforms were asked, and agree, or agree now."""
+        return not self.unasked and all(each.sign == "=" or each.is_done for each in self.differences)
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> Reconciliation:
+        differences = tuple(map(Difference._from_core, data["steps"]))
+        return cls(data["equal"], differences, tuple(Unasked(**each) for each in data["unasked"]))
 
 
 @dataclass(frozen=True)

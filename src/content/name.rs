@@ -69,6 +69,22 @@ fn tag(digest: &Digest) -> String {
     (0..TAG_CHARS).map(|i| BASE32[(head >> (59 - 5 * i)) as usize & 31] as char).collect()
 }
 
+/// What a name given by [`tagged_name`] says: the name before it, and how the content's digest begins (12 hexadecimal
+/// characters).
+pub fn read_tag(remote_name: &str) -> Option<(String, String)> {
+    let (stem, rest) = remote_name.rsplit_once('~')?;
+    let (tag, rest) = rest.split_at_checked(TAG_CHARS)?;
+    if !(rest.is_empty() || rest.starts_with('.') || rest.starts_with(" (")) {
+        return None;
+    }
+    let mut bits = 0_u64;
+    for character in tag.bytes() {
+        bits = (bits << 5) | BASE32.iter().position(|known| *known == character)? as u64;
+    }
+    let extension = rest.rfind('.').map_or("", |dot| &rest[dot..]);
+    Some((format!("{stem}{extension}"), format!("{:012x}", bits >> (5 * TAG_CHARS - 48))))
+}
+
 fn truncate(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     &text[..end]
@@ -99,5 +115,22 @@ mod tests {
         assert!(tagged.starts_with("report~") && tagged.ends_with(".pdf") && tagged.len() == "report.pdf".len() + 11);
         assert!(tagged_name(&format!("{}.pdf", "文".repeat(84)), &digest).len() <= MAX_NAME_BYTES);
         assert!(tagged_name(".profile", &digest).starts_with(".profile~"));
+    }
+
+    #[test]
+    fn a_tag_tells_how_the_digest_begins() {
+        let mut digest = Digest([0; 32]);
+        for (at, byte) in digest.0.iter_mut().enumerate() {
+            *byte = 0x9f ^ (at as u8).wrapping_mul(31);
+        }
+        let start = &digest.hex()[..12];
+        for name in ["report.pdf", "no extension", "a~b.tar.gz", ".profile"] {
+            assert_eq!(read_tag(&tagged_name(name, &digest)), Some((name.to_owned(), start.to_owned())));
+        }
+        let renamed = tagged_name("report.pdf", &digest).replace(".pdf", " (2).pdf");
+        assert_eq!(read_tag(&renamed), Some(("report.pdf".to_owned(), start.to_owned())));
+        for name in ["report.pdf", "a~b.pdf", "a~abcdefghi1.pdf", "a~abcdefghijk.pdf", "~", "a~ü23456789ä.pdf"] {
+            assert_eq!(read_tag(name), None, "{name}");
+        }
     }
 }

@@ -85,11 +85,17 @@ impl Manager {
 
     /// Asks the platform whether a replica is still there; notes the answer. `false` when it is gone.
     pub(super) async fn verify(&self, replica: &Replica, within: Duration) -> Result<bool> {
-        let connection = self.holder(replica)?;
-        match self.remote(connection, &replica.remote_id, &replica.purpose, Instant::now() + within).await {
-            Ok(object) if object.status == crate::model::RemoteStatus::Deleted => self.note_gone(replica).await,
-            Ok(_) => self.registry.mark_verified(replica).await.map(|()| true),
-            Err(error) if error.kind() == ErrorKind::NotFound => self.note_gone(replica).await,
+        match self.is_gone(replica, Instant::now() + within).await? {
+            true => self.note_gone(replica).await,
+            false => self.registry.mark_verified(replica).await.map(|()| true),
+        }
+    }
+
+    /// Whether the platform says that it has no such file.
+    pub(crate) async fn is_gone(&self, replica: &Replica, deadline: Instant) -> Result<bool> {
+        match self.remote(self.holder(replica)?, &replica.remote_id, &replica.purpose, deadline).await {
+            Ok(object) => Ok(object.status == crate::model::RemoteStatus::Deleted),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -116,7 +122,7 @@ impl Manager {
 
 impl Connection {
     /// Everything the platform lists for this account.
-    pub(super) async fn list_all(&self, deadline: Instant) -> Result<Vec<FileObject>> {
+    pub(crate) async fn list_all(&self, deadline: Instant) -> Result<Vec<FileObject>> {
         self.resilience
             .call(Operation::List, deadline, || async { self.platform.list(&ListQuery::default(), deadline).await })
             .await

@@ -52,7 +52,7 @@ impl Manager {
     }
 
     /// Removes a remote file; not being there is success.
-    pub(super) async fn remove(&self, connection: &Connection, id: &str, deadline: Instant) -> Result<()> {
+    pub(crate) async fn remove(&self, connection: &Connection, id: &str, deadline: Instant) -> Result<()> {
         let outcome = connection
             .resilience
             .call(Operation::Delete, deadline, || async { connection.platform.delete(id, deadline).await })

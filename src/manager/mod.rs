@@ -34,6 +34,7 @@ pub use browse::{PlatformInfo, RemoteListing};
 pub use choose::{Because, Choice};
 pub use ensure::EnsureRequest;
 pub use health::PlatformHealth;
+pub use orphan::is_name_of;
 pub use progress::{Phase, Transfer, Transfers};
 pub use read::{Content, Download};
 pub use upload::{Plan, PlannedTarget, UploadRequest};
@@ -162,6 +163,19 @@ impl Manager {
         })
     }
 
+    /// The platforms that are connected.
+    pub(crate) fn connected(&self) -> Vec<PlatformId> {
+        self.connections.keys().cloned().collect()
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
     /// What a platform can do, whichever the account.
     fn platform(&self, platform: &PlatformId) -> Result<&Connection> {
         Ok(&self.accounts(platform)?[0])
@@ -178,7 +192,7 @@ impl Manager {
     }
 
     /// All accounts of a platform, or the one that is named.
-    fn accounts_or(&self, platform: &PlatformId, account: Option<&AccountId>) -> Result<Vec<&Connection>> {
+    pub(crate) fn accounts_or(&self, platform: &PlatformId, account: Option<&AccountId>) -> Result<Vec<&Connection>> {
         match account {
             Some(account) => Ok(vec![self.account(platform, account)?]),
             None => Ok(self.accounts(platform)?.iter().collect()),

@@ -85,10 +85,10 @@ impl Manager {
 
 fn is_ours(object: &FileObject, intent: &Intent) -> bool {
     let purpose = &intent.placement.purpose;
-    let named = object.name.as_deref().is_some_and(|name| {
-        (name == intent.remote_name || without_rename(name) == intent.remote_name)
-            && (is_tagged(intent) || is_recent(object, intent))
-    });
+    let named = object
+        .name
+        .as_deref()
+        .is_some_and(|name| is_name_of(name, &intent.remote_name) && (is_tagged(intent) || is_recent(object, intent)));
     named
         && object.size.is_none_or(|size| size == intent.size)
         && object.purpose.as_ref().is_none_or(|stated| stated == purpose)
@@ -101,6 +101,11 @@ fn is_tagged(intent: &Intent) -> bool {
 
 fn is_recent(object: &FileObject, intent: &Intent) -> bool {
     object.created_at.is_some_and(|at| at >= intent.first_sent_at.minus(CREATED_SLACK))
+}
+
+/// Whether a platform may show under `name` what was sent as `sent`.
+pub fn is_name_of(name: &str, sent: &str) -> bool {
+    name == sent || without_rename(name) == sent
 }
 
 /// Moonshot turns a second `report.pdf` into `report (1).pdf` (platform_api.md §7.1).

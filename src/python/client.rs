@@ -24,6 +24,7 @@ use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
 use crate::model::{AccountId, Digest, Operation, PlatformId};
 use crate::registry::{FileFilter, Labels};
 use crate::resilience::{Lane, Mode};
+use crate::upkeep::{ReconcileRequest, reconcile};
 
 /// A commented configuration file with every setting.
 #[pyfunction]
@@ -321,6 +322,15 @@ impl Client {
         self.pending(asked.map(|(platform, within)| async move {
             Answer::of(&manager.delete(&reference, platform.as_ref(), within).await?)
         }))
+    }
+
+    /// The request has the fields of `ReconcileRequest`.
+    fn reconcile(&self, request_json: &str, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = given::<ReconcileRequest>(request_json).and_then(|request| Ok((request, self.within(timeout)?)));
+        self.pending(
+            asked.map(|(request, within)| async move { Answer::of(&reconcile(&manager, &request, within).await?) }),
+        )
     }
 
     fn health(&self) -> Pending {

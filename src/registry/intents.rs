@@ -181,7 +181,7 @@ impl Registry {
             .write(move |session| {
                 close(session, &intent, "bound", None, now)?;
                 let file_id = name_content(session, &new, now)?;
-                insert_replica(session, &intent, &file_id, &settlement, now)?;
+                insert_replica(session, &intent.placement, intent.size, &file_id, &settlement, now)?;
                 Ok(replica(&intent.placement, settlement, now))
             })
             .await
@@ -271,7 +271,7 @@ fn settle_account(
 }
 
 /// A replica past its retention is gone, and must not be handed out or block a new one.
-fn retire_expired(session: &mut Session<'_>, placement: &Placement, now: Timestamp) -> Result<()> {
+pub(super) fn retire_expired(session: &mut Session<'_>, placement: &Placement, now: Timestamp) -> Result<()> {
     let hex = placement.digest.hex();
     let [digest, platform, account, purpose] = rows::place(placement, &hex);
     session.execute(
@@ -407,7 +407,7 @@ fn close(session: &mut Session<'_>, intent: &Intent, state: &str, why: Option<&s
 }
 
 /// Makes sure the content and this name of it have rows; returns the id of the name's row.
-fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Timestamp) -> Result<String> {
+pub(super) fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Timestamp) -> Result<String> {
     let hex = new.placement.digest.hex();
     if let Some(id) = named(session, &hex, new)? {
         return Ok(id);
@@ -468,15 +468,16 @@ fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent) -> Result<Option
 }
 
 /// A remote id that has a row already, of a file that was taken for lost, is bound anew.
-fn insert_replica(
+pub(super) fn insert_replica(
     session: &mut Session<'_>,
-    intent: &Intent,
+    placement: &Placement,
+    size: u64,
     file_id: &str,
     settlement: &Settlement,
     now: Timestamp,
 ) -> Result<()> {
-    let (hex, raw) = (intent.placement.digest.hex(), settlement.raw.to_string());
-    let [digest, platform, account, purpose] = rows::place(&intent.placement, &hex);
+    let (hex, raw) = (placement.digest.hex(), settlement.raw.to_string());
+    let [digest, platform, account, purpose] = rows::place(placement, &hex);
     session.execute(
         "INSERT INTO platform_file_registry
              (file_hash, platform, account, purpose, id, file_id, platform_file_id, platform_metadata, remote_name,
@@ -501,7 +502,7 @@ fn insert_replica(
             Json(&raw).into(),
             (&settlement.remote_name).into(),
             settlement.content.as_str().into(),
-            intent.size.into(),
+            size.into(),
             now.into(),
             settlement.created_at.into(),
             settlement.expires_at.into(),
@@ -510,7 +511,7 @@ fn insert_replica(
     Ok(())
 }
 
-fn replica(placement: &Placement, settlement: Settlement, now: Timestamp) -> Replica {
+pub(super) fn replica(placement: &Placement, settlement: Settlement, now: Timestamp) -> Replica {
     Replica {
         platform: placement.platform.clone(),
         account: placement.account.clone(),

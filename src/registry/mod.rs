@@ -4,6 +4,7 @@
 //! processes, and only the holder of the current fence may settle it.
 
 mod files;
+mod holdings;
 mod intents;
 mod labels;
 mod query;
@@ -20,6 +21,7 @@ use crate::model::{AccountId, Digest, PlatformId, Purpose};
 use crate::store::{Location, Store};
 
 pub use files::Usage;
+pub use holdings::{Expected, Holding};
 pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, RENEW_EVERY, Settlement};
 pub use labels::Labels;
 pub use query::{FileFilter, FileStatus};

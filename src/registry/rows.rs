@@ -10,7 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, ContentKind, Digest, FileRecord, Origin, PlatformId, Purpose, Replica, ReplicaStatus};
 use crate::store::{Row, Session, Value, bind};
 
-const REPLICA_COLUMNS: &str = "platform, account, purpose, platform_file_id, COALESCE(remote_name, ''), status,
+pub(super) const REPLICA_COLUMNS: &str =
+    "platform, account, purpose, platform_file_id, COALESCE(remote_name, ''), status,
      content_kind, COALESCE(remote_created_at, created_at), COALESCE(last_verified, created_at), expires_at";
 
 /// A platform as the existing EXAI tool's tables call it.
@@ -124,7 +125,7 @@ fn replicas(session: &mut Session<'_>, wanted: &str, key: &[Value<'_>]) -> Resul
     session.rows(&sql, key)?.iter().map(replica).collect()
 }
 
-fn replica(row: &Row) -> Result<Replica> {
+pub(super) fn replica(row: &Row) -> Result<Replica> {
     let platform: String = row.get(0)?;
     let status: String = row.get(5)?;
     Ok(Replica {

@@ -38,7 +38,7 @@ Exit codes:
     5  temporary; a retry may help (rate limit, platform down, time-out)
     6  authentication or permission
     7  fatal; a retry will not help (too large, refused, unsupported, billing)
-    8  quota or storage full
+    8  quota or storage full, or a safety limit reached
    10  differences found
    12  integrity: bytes are not what the record says
   130  interrupted

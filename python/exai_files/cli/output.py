@@ -34,6 +34,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     errors.FileTooLargeError: 7,
     errors.UnsupportedError: 7,
     errors.QuotaExceededError: 8,
+    errors.SafetyLimitError: 8,
     errors.IntegrityError: 12,
     errors.ConfigError: 2,
     errors.ConflictError: 2,

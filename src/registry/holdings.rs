@@ -1,0 +1,145 @@
+//! What the registry says an account holds, to be compared with what its platform lists.
+
+use super::{NewIntent, Registry, Settlement, intents, rows};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{AccountId, Digest, FileObject, PlatformId, Replica};
+use crate::store::{Json, Row, Session, Value, bind};
+
+/// Ids named in one statement.
+const AT_ONCE: usize = 1_000;
+
+/// One replica, alive or not, with what is known of its content.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    pub replica: Replica,
+    /// The tool's rows may be of a content that nobody has hashed.
+    pub digest: Option<Digest>,
+    /// Bytes.
+    pub size: Option<u64>,
+    /// When the row was last written.
+    pub changed_at: Timestamp,
+}
+
+/// A file that may be on its way to an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub remote_name: String,
+    pub size: u64,
+}
+
+impl Registry {
+    /// Every replica of an account that the registry has a row of.
+    pub async fn holdings(&self, platform: &PlatformId, account: &AccountId) -> Result<Vec<Holding>> {
+        let (platform, account) = (platform.clone(), account.clone());
+        self.store
+            .read(move |session| {
+                let sql = format!(
+                    "SELECT {}, file_hash, file_size, COALESCE(updated_at, created_at) FROM platform_file_registry WHERE platform = ?1 AND account = ?2",
+                    rows::REPLICA_COLUMNS
+                );
+                let held = session.rows(&sql, bind![rows::stored(&platform), account.as_str()])?;
+                held.iter().map(holding).collect()
+            })
+            .await
+    }
+
+    /// What is being sent to an account, or was and nobody knows yet how it ended.
+    pub async fn expected(&self, platform: &PlatformId, account: &AccountId) -> Result<Vec<Expected>> {
+        let (platform, account) = (platform.clone(), account.clone());
+        self.store
+            .read(move |session| {
+                let sql = "SELECT remote_name, file_size FROM upload_intents
+                            WHERE platform = ?1 AND account = ?2 AND state = 'sending'";
+                let open = session.rows(sql, bind![rows::stored(&platform), account.as_str()])?;
+                open.iter().map(|row| Ok(Expected { remote_name: row.get(0)?, size: row.get(1)? })).collect()
+            })
+            .await
+    }
+
+    /// Notes that a platform has just shown these files as they should be.
+    pub async fn confirm(&self, platform: &PlatformId, ids: Vec<String>) -> Result<()> {
+        let (platform, now) = (platform.clone(), self.now());
+        self.store
+            .write(move |session| ids.chunks(AT_ONCE).try_for_each(|ids| confirm(session, &platform, ids, now)))
+            .await
+    }
+
+    /// Binds a file that is on a platform already to a content.
+    ///
+    /// # Errors
+    /// `Conflict` when the content has another live replica there.
+    pub async fn adopt(&self, new: NewIntent, settlement: Settlement) -> Result<Replica> {
+        let now = self.now();
+        self.store
+            .write(move |session| {
+                session.lock(&new.placement.digest.hex())?;
+                intents::retire_expired(session, &new.placement, now)?;
+                if let Some(other) = rows::active_replica(session, &new.placement)? {
+                    return Err(another_copy(&other));
+                }
+                let file_id = intents::name_content(session, &new, now)?;
+                intents::insert_replica(session, &new.placement, new.size, &file_id, &settlement, now)?;
+                Ok(intents::replica(&new.placement, settlement, now))
+            })
+            .await
+    }
+
+    /// Takes a platform's word for a replica: its name, dates and size there.
+    pub async fn believe(&self, replica: &Replica, object: &FileObject) -> Result<()> {
+        let (platform, id, now) = (replica.platform.clone(), replica.remote_id.clone(), self.now());
+        let object = object.clone();
+        self.store
+            .write(move |session| {
+                let raw = object.raw.to_string();
+                session.execute(
+                    "UPDATE platform_file_registry
+                        SET remote_name = COALESCE(?3, remote_name), file_size = COALESCE(?4, file_size),
+                            remote_created_at = COALESCE(?5, remote_created_at), expires_at = COALESCE(?6, expires_at),
+                            platform_metadata = ?7, last_verified = ?8, updated_at = ?8,
+                            verification_count = COALESCE(verification_count, 0) + 1
+                      WHERE platform = ?1 AND platform_file_id = ?2",
+                    bind![
+                        rows::stored(&platform),
+                        &id,
+                        object.name.as_deref(),
+                        object.size,
+                        object.created_at,
+                        object.expires_at,
+                        Json(&raw),
+                        now,
+                    ],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn holding(row: &Row) -> Result<Holding> {
+    let hex: Option<String> = row.get(10)?;
+    Ok(Holding {
+        replica: rows::replica(row)?,
+        digest: hex.map(|hex| rows::digest_of(&hex)).transpose()?,
+        size: row.get(11)?,
+        changed_at: row.get(12)?,
+    })
+}
+
+fn confirm(session: &mut Session<'_>, platform: &PlatformId, ids: &[String], now: Timestamp) -> Result<()> {
+    let places: Vec<String> = (3..ids.len() + 3).map(|number| format!("?{number}")).collect();
+    let sql = format!(
+        "UPDATE platform_file_registry
+            SET last_verified = ?1, updated_at = ?1, verification_count = COALESCE(verification_count, 0) + 1
+          WHERE platform = ?2 AND platform_file_id IN ({})",
+        places.join(", ")
+    );
+    let mut values: Vec<Value<'_>> = vec![now.into(), rows::stored(platform).into()];
+    values.extend(ids.iter().map(Value::from));
+    session.execute(&sql, &values).map(drop)
+}
+
+fn another_copy(other: &Replica) -> Error {
+    Error::new(ErrorKind::Conflict, format!("{} has this content already, as {}", other.platform, other.remote_id))
+        .with_hint("delete one of the two")
+}

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import timedelta
 
 import databases
 import pytest
@@ -122,3 +123,21 @@ def test_tls_is_checked(tmp_path):
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match="ca_bundle"):
         exai_files.Client(registry=url, settings={"registry": {"ca_bundle": str(tmp_path / "ca.pem")}}, environment={})
+
+
+def test_old_history_is_removed_when_asked_for(sim, tmp_path):
+    registry = databases.place(tmp_path / "r.db")
+    with sim.client(registry=registry) as files:
+        for number in range(3):
+            files.upload(str(number).encode(), name=f"{number}.txt", to="moonshot")
+    with exai_files.Database(registry=registry, environment={}) as database:
+        assert database.maintain(dry_run=True).removed["upload_intents"] == 0, "they are young"
+        assert database.maintain(keep=0, dry_run=True).removed["upload_intents"] == 3
+        assert database.maintain(keep=timedelta(0)).removed["upload_intents"] == 3
+        assert database.maintain(keep=0).removed["upload_intents"] == 0
+        with pytest.raises(exai_files.InvalidRequestError):
+            database.maintain(keep=-1)
+    with sim.client(registry=registry) as files:
+        assert files.upload(b"0", name="0.txt", to="moonshot").replicas[0].origin == "already-there"
+    code, said, _ = cli("--registry", registry, "db", "maintain", "--keep-days", "0", HOME=str(tmp_path))
+    assert (code, "upload_intents: 0 rows removed" in said) == (0, True)

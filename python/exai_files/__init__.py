@@ -23,7 +23,15 @@ from exai_files.errors import __all__ as _errors
 if TYPE_CHECKING:
     from exai_files.async_client import AsyncClient
     from exai_files.client import Client
-    from exai_files.database import Database, DatabaseStatus, SchemaPlan, SchemaStep
+    from exai_files.database import (
+        Database,
+        DatabaseStatus,
+        ImportReport,
+        MaintenanceReport,
+        RejectedRow,
+        SchemaPlan,
+        SchemaStep,
+    )
     from exai_files.guards import CircuitBreaker, RateLimiter
     from exai_files.listing import AsyncListing, Listing
     from exai_files.records import (
@@ -61,12 +69,15 @@ __all__ = [
     "Difference",
     "Download",
     "FileRecord",
+    "ImportReport",
     "Listing",
+    "MaintenanceReport",
     "PaceHealth",
     "PlatformHealth",
     "PlatformInfo",
     "RateLimiter",
     "Reconciliation",
+    "RejectedRow",
     "RemoteFile",
     "Replica",
     "SchemaPlan",
@@ -90,8 +101,11 @@ _MODULES = {
     "Client": "client",
     "Database": "database",
     "DatabaseStatus": "database",
+    "ImportReport": "database",
     "Listing": "listing",
+    "MaintenanceReport": "database",
     "RateLimiter": "guards",
+    "RejectedRow": "database",
     "SchemaPlan": "database",
     "SchemaStep": "database",
     "Simulator": "simulator",

@@ -14,14 +14,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from exai_files import _core
-from exai_files.calls import overrides_of
+from exai_files.calls import Seconds, overrides_of
 
-__all__ = ["Database", "DatabaseStatus", "SchemaPlan", "SchemaStep"]
+__all__ = ["Database", "DatabaseStatus", "ImportReport", "MaintenanceReport", "RejectedRow", "SchemaPlan", "SchemaStep"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,43 @@ class DatabaseStatus:
     """Bytes."""
     drift: tuple[str, ...]
     """Tables and columns that should be there and are not."""
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that was not taken in."""
+
+    table: str
+    id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import found, and took in."""
+
+    contents: int
+    """Contents that were new,"""
+    known_contents: int
+    """and those that were known."""
+    replicas: int
+    """Copies on platforms that were new,"""
+    known_replicas: int
+    """and those that were known."""
+    rejects: tuple[RejectedRow, ...]
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What was done, or would be."""
+
+    removed: Mapping[str, int]
+    """Rows, by table."""
+    partitions_made: int
+    partitions_dropped: int
+    size_before: int
+    """Bytes."""
+    size_after: int
 
 
 class Database:
@@ -105,6 +143,38 @@ class Database:
     def status(self) -> DatabaseStatus:
         """How the database is."""
         return _status(self._core.status())
+
+    def import_rows(self, source: str | None = None, *, dry_run: bool = False) -> ImportReport:
+        """Take in what the existing EXAI tool noted in its other tables; safe to repeat.
+
+        Those are `files`, `file_hashes`, `provider_file_uploads` and `file_id_mappings`. What is known already stays as
+        it is. The tool does not note what a file was uploaded for, so these copies stand in for no upload, until
+        `Client.reconcile(winner="platform")` has asked the platforms.
+
+        Args:
+            source: URL of the PostgreSQL database with those tables. Default: this one.
+            dry_run: Say what would be taken in, and change nothing.
+
+        Raises:
+            InvalidRequestError: There are no such tables.
+            RegistryError: The schema is not up to date, or a database cannot be reached.
+        """
+        told = self._core.import_rows(source, dry_run).wait()
+        return ImportReport(**{**told, "rejects": tuple(RejectedRow(**reject) for reject in told["rejects"])})
+
+    def maintain(self, *, keep: Seconds = 90 * 86_400.0, dry_run: bool = False) -> MaintenanceReport:
+        """Remove old history and keep the database small and quick; safe while others work.
+
+        History is what was done and is over: closed intents of uploads, state of breakers and limits that nobody uses,
+        and on PostgreSQL health checks, synchronisations and recovery attempts. The audit trail stays. On PostgreSQL
+        this also makes the partitions of this month and the next.
+
+        Args:
+            keep: What is younger stays: seconds, or timedelta.
+            dry_run: Say how much would be removed, and change nothing.
+        """
+        age = keep.total_seconds() if isinstance(keep, timedelta) else float(keep)
+        return MaintenanceReport(**self._core.maintain(age, dry_run).wait())
 
     def close(self) -> None:
         """Close the connection."""

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, PlatformId, Secret};
 
 pub use layers::Origin;
+pub use schema::database_url;
 
 use layers::Layers;
 use schema::{Kind, SETTINGS};

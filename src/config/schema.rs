@@ -442,7 +442,11 @@ fn redis_url(text: &str) -> Result<String, String> {
     }
 }
 
-fn database_url(text: &str) -> Result<String, String> {
+/// A PostgreSQL URL.
+///
+/// # Errors
+/// What it must be instead.
+pub fn database_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
     let rest = rest.ok_or("must begin with postgres:// (or be a `registry.path`)")?;
     if rest.split_once('?').is_some_and(|(_, query)| query.contains("password")) {

@@ -1,9 +1,9 @@
 //! What the registry says an account holds, to be compared with what its platform lists.
 
-use super::{NewIntent, Registry, Settlement, intents, rows};
+use super::{NewIntent, Placement, Registry, Settlement, intents, rows};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, Digest, FileObject, PlatformId, Replica};
+use crate::model::{AccountId, ContentKind, Digest, FileObject, PlatformId, Replica};
 use crate::store::{Json, Row, Session, Value, bind};
 
 /// Ids named in one statement.
@@ -85,29 +85,48 @@ impl Registry {
             .await
     }
 
-    /// Takes a platform's word for a replica: its name, dates and size there.
-    pub async fn believe(&self, replica: &Replica, object: &FileObject) -> Result<()> {
-        let (platform, id, now) = (replica.platform.clone(), replica.remote_id.clone(), self.now());
-        let object = object.clone();
+    /// Takes a platform's word for a replica: its name, dates and size there, and what it is for.
+    ///
+    /// # Errors
+    /// `Conflict` when the content has another live replica for the same purpose.
+    pub async fn believe(
+        &self,
+        replica: &Replica,
+        digest: Option<Digest>,
+        object: &FileObject,
+        content: ContentKind,
+    ) -> Result<()> {
+        let (replica, object, now) = (replica.clone(), object.clone(), self.now());
         self.store
             .write(move |session| {
+                let purpose = object.purpose.clone().unwrap_or_else(|| replica.purpose.clone());
+                if let Some(digest) = digest.filter(|_| purpose != replica.purpose) {
+                    let (platform, account) = (replica.platform.clone(), replica.account.clone());
+                    let placement = Placement { digest, platform, account, purpose: purpose.clone() };
+                    if let Some(other) = rows::active_replica(session, &placement)? {
+                        return Err(another_copy(&other));
+                    }
+                }
                 let raw = object.raw.to_string();
                 session.execute(
                     "UPDATE platform_file_registry
                         SET remote_name = COALESCE(?3, remote_name), file_size = COALESCE(?4, file_size),
                             remote_created_at = COALESCE(?5, remote_created_at), expires_at = COALESCE(?6, expires_at),
+                            purpose = ?9, content_kind = CASE WHEN purpose = ?9 THEN content_kind ELSE ?10 END,
                             platform_metadata = ?7, last_verified = ?8, updated_at = ?8,
                             verification_count = COALESCE(verification_count, 0) + 1
                       WHERE platform = ?1 AND platform_file_id = ?2",
                     bind![
-                        rows::stored(&platform),
-                        &id,
+                        rows::stored(&replica.platform),
+                        &replica.remote_id,
                         object.name.as_deref(),
                         object.size,
                         object.created_at,
                         object.expires_at,
                         Json(&raw),
                         now,
+                        purpose.as_str(),
+                        content.as_str(),
                     ],
                 )?;
                 Ok(())

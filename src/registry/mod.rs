@@ -5,6 +5,7 @@
 
 mod files;
 mod holdings;
+mod import;
 mod intents;
 mod labels;
 mod query;
@@ -22,6 +23,7 @@ use crate::store::{Location, Store};
 
 pub use files::Usage;
 pub use holdings::{Expected, Holding};
+pub use import::{Import, Reject, ToolRows};
 pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, RENEW_EVERY, Settlement};
 pub use labels::Labels;
 pub use query::{FileFilter, FileStatus};

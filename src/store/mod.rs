@@ -4,6 +4,7 @@
 //! committed. Jobs are written once, for both ([`Session`]).
 
 mod location;
+mod maintenance;
 mod migrations;
 mod postgres;
 mod session;
@@ -20,6 +21,7 @@ use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use location::{Location, PostgresOptions};
+pub use maintenance::Maintenance;
 pub use migrations::{Plan, Status};
 pub use session::Session;
 pub use value::{Cell, FromCell, Id, Json, Kind, Row, Typed, Value, bind};
@@ -114,9 +116,20 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn migrate(&self, now: Timestamp, adopt: bool) -> Result<()> {
+        self.write_blocking(move |session| migrations::migrate(session, now, adopt))
+    }
+
+    /// As [`write`](Self::write), for threads that may wait.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn write_blocking<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
+    {
         let (reply, answer) = mpsc::sync_channel(1);
-        let work = move |session: &mut Session<'_>| migrations::migrate(session, now, adopt);
-        self.submit(Access::Write, work, move |outcome| {
+        self.submit(Access::Write, job, move |outcome| {
             let _ = reply.send(outcome);
         })?;
         answer.recv().unwrap_or_else(|_| Err(closed()))

@@ -114,7 +114,8 @@ impl<'s> Session<'s> {
         }
     }
 
-    pub(super) fn is_postgres(&self) -> bool {
+    /// Whether it is PostgreSQL; for the few things that only one of the two has.
+    pub fn is_postgres(&self) -> bool {
         matches!(self.0, Engine::Postgres(_))
     }
 }

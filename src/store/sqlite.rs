@@ -29,6 +29,9 @@ const BATCH: usize = 64;
 
 const READERS: usize = 2;
 
+/// A file of which this part is free is written anew without it.
+const WORTH_COMPACTING: u64 = 4;
+
 pub(super) struct Sqlite {
     path: PathBuf,
     journal: Writer,
@@ -128,6 +131,20 @@ impl Sqlite {
             self.give_back(connection);
             outcome
         }))
+    }
+
+    /// Gives the space of removed rows back to the disk, where it is worth it, and takes the planner's figures.
+    pub(super) fn compact(&self) -> Result<()> {
+        if self.in_memory {
+            return Ok(());
+        }
+        let connection = connect(&self.path, false, "FULL").map_err(|error| cannot_open(&self.path, error))?;
+        let pages = |pragma| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, u64>(0));
+        if pages("freelist_count")? * WORTH_COMPACTING > pages("page_count")? {
+            connection.execute_batch("VACUUM")?;
+        }
+        connection.execute_batch("PRAGMA optimize")?;
+        Ok(())
     }
 
     fn take_reader(&self) -> Result<Connection> {

@@ -158,9 +158,12 @@ fn deviations(object: &FileObject, held: &Holding) -> Vec<String> {
     {
         why.push(format!("named {:?} here, {there:?} there", replica.remote_name));
     }
-    let has_purpose = !replica.purpose.as_str().is_empty();
-    if let Some(there) = object.purpose.as_ref().filter(|purpose| has_purpose && **purpose != replica.purpose) {
-        why.push(format!("for {} here, for {there} there", replica.purpose));
+    match &object.purpose {
+        Some(there) if replica.purpose.as_str().is_empty() => why.push(format!("for {there} there, not known here")),
+        Some(there) if *there != replica.purpose => {
+            why.push(format!("for {} here, for {there} there", replica.purpose))
+        }
+        _ => {}
     }
     if let Some(there) = object.expires_at.filter(|at| Some(*at) != replica.expires_at) {
         let here = replica.expires_at.map_or("never".to_owned(), |at| at.to_string());

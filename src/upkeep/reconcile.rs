@@ -414,7 +414,12 @@ async fn carry_out(
             }
             manager.remove(connection, &object.id, deadline).await
         }
-        (Action::Believe, Some(object), Some(replica)) => manager.registry().believe(replica, object).await,
+        (Action::Believe, Some(object), Some(replica)) => {
+            let rule =
+                object.purpose.as_ref().and_then(|purpose| connection.platform.capabilities().rule(purpose.as_str()));
+            let content = rule.map(|rule| rule.content).unwrap_or_default();
+            manager.registry().believe(replica, difference.digest, object, content).await
+        }
         (Action::Forget, _, Some(replica)) => give_up(manager, difference, replica, missing, deadline).await,
         (Action::Reupload, None, Some(replica)) => {
             give_up(manager, difference, replica, missing, deadline).await?;

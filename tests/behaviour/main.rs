@@ -9,6 +9,7 @@ mod databases;
 mod error_tables;
 mod fault_proxy;
 mod interrupted;
+mod maintenance;
 mod platform;
 mod postgres_trouble;
 mod queries;

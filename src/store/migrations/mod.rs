@@ -43,7 +43,11 @@ const POSTGRES: Steps = Steps {
             name: "the tool's tables, replicas, intents, texts, state",
             sql: include_str!("postgres/0001.sql"),
         },
-        Migration { version: 2, name: "tags, trash, queries", sql: include_str!("postgres/0002.sql") },
+        Migration {
+            version: 2,
+            name: "tags, trash, queries; history by month",
+            sql: include_str!("postgres/0002.sql"),
+        },
     ],
 };
 
@@ -173,11 +177,7 @@ pub(super) fn plan(session: &mut Session<'_>) -> Result<Plan> {
 pub(super) fn status(session: &mut Session<'_>, database: String) -> Result<Status> {
     let plan = plan(session)?;
     let latest = of(session).steps.last().map_or(0, |step| step.version);
-    let size = match session.is_postgres() {
-        true => "SELECT pg_database_size(current_database())",
-        false => "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
-    };
-    let size = session.one(size, &[])?.get(0)?;
+    let size = size(session)?;
     let mut drift = Vec::new();
     for (table, expected) in EXPECTED.iter().filter(|_| plan.steps.is_empty()) {
         let there = columns(session, table)?;
@@ -191,6 +191,15 @@ pub(super) fn status(session: &mut Session<'_>, database: String) -> Result<Stat
     }
     let pending = i64::try_from(plan.steps.len()).unwrap_or(i64::MAX);
     Ok(Status { database, version: latest - pending, latest, size, drift })
+}
+
+/// Bytes of the whole database.
+pub(super) fn size(session: &mut Session<'_>) -> Result<u64> {
+    let size = match session.is_postgres() {
+        true => "SELECT pg_database_size(current_database())",
+        false => "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+    };
+    session.one(size, &[])?.get(0)
 }
 
 fn applied(session: &mut Session<'_>) -> Result<Vec<(i64, String)>> {

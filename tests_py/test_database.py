@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import struct
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import databases
 import pytest
@@ -117,9 +120,20 @@ def test_a_wrong_url_is_refused(url, said):
 
 
 def test_tls_is_checked(tmp_path):
-    url = databases.new_database("EXAI_TEST_POSTGRES").replace("sslmode=disable", "sslmode=require")
-    with pytest.raises(RegistryError, match="TLS"):
-        exai_files.Client(registry=url, settings={"registry": {"timeout": 2}}, environment={})
+    def encrypted(server):
+        return databases.new_database(server).replace("sslmode=disable", "sslmode=require")
+
+    with pytest.raises(RegistryError, match="TLS"):  # which the pooler does not speak
+        exai_files.Client(
+            registry=encrypted("EXAI_TEST_PGBOUNCER"), settings={"registry": {"timeout": 2}}, environment={}
+        )
+    url = encrypted("EXAI_TEST_POSTGRES").replace("127.0.0.1", "localhost")
+    with pytest.raises(RegistryError, match="certificate"):
+        exai_files.Client(registry=url, environment={})
+    with exai_files.Client(
+        registry=url, settings={"registry": {"ca_bundle": os.environ["EXAI_TEST_CA"]}}, environment={}
+    ) as files:
+        assert list(files.list()) == []
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match="ca_bundle"):
         exai_files.Client(registry=url, settings={"registry": {"ca_bundle": str(tmp_path / "ca.pem")}}, environment={})
@@ -141,3 +155,16 @@ def test_old_history_is_removed_when_asked_for(sim, tmp_path):
         assert files.upload(b"0", name="0.txt", to="moonshot").replicas[0].origin == "already-there"
     code, said, _ = cli("--registry", registry, "db", "maintain", "--keep-days", "0", HOME=str(tmp_path))
     assert (code, "upload_intents: 0 rows removed" in said) == (0, True)
+
+
+@pytest.mark.parametrize(("seconds", "works"), [(0, True), (5, True), (3_600, False), (-3_600, False)])
+def test_a_machine_whose_clock_is_off_does_not_take_part(url, tmp_path, seconds, works):
+    shim = tmp_path / "clock_shim.so"
+    source = Path(__file__).parent.parent / "benches" / "clock_shim.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(shim), str(source)], check=True)
+    offset = tmp_path / "offset"
+    offset.write_bytes(struct.pack("l", seconds))
+    environment = {"LD_PRELOAD": str(shim), "CLOCK_OFFSET_FILE": str(offset), "HOME": str(tmp_path)}
+    code, _, said = cli("--registry", url, "ls", **environment)
+    assert (code == 0) == works, said
+    assert works or "clock is 3600 s from that of the registry's server" in said

@@ -15,6 +15,7 @@ mod sources;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
@@ -46,6 +47,8 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     /// Names this process in claims.
     owner: Arc<str>,
+    /// Files registered since the database's planner was last shown how many there are.
+    unseen: Arc<AtomicU64>,
 }
 
 impl Registry {
@@ -61,7 +64,7 @@ impl Registry {
     /// The registry of an open database; `sources` keeps what is known of this machine's own files.
     pub fn new(store: Store, sources: Store, clock: Arc<dyn Clock>) -> Self {
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
-        Registry { store, sources, clock, owner }
+        Registry { store, sources, clock, owner, unseen: Arc::default() }
     }
 
     pub fn close(&self) {

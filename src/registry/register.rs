@@ -1,12 +1,16 @@
 //! Taking in many files that are known from elsewhere.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use super::{Registry, new_id, rows};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{FileRecord, Replica};
-use crate::store::{Session, Value};
+use crate::store::{Id, Session, Value, bind};
+
+/// From so many new files on the planner's figures may be wrong enough to matter.
+const MANY: u64 = 5_000;
 
 /// Digests asked for in one statement.
 const AT_ONCE: usize = 1_000;
@@ -20,16 +24,17 @@ const REPLICAS: &str = "platform_file_registry (id, file_id, file_hash, platform
                                                 last_verified, verification_count, remote_created_at, expires_at,
                                                 created_at, updated_at)";
 
-/// Other programs leave contents without a name.
-const NAMED: &str = "ON CONFLICT (file_hash) DO UPDATE
-     SET original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)";
-
 impl Registry {
     /// Takes in files with their replicas, all or none. What is known already stays as it is, but for replicas that are
     /// new.
     pub async fn register(&self, files: Vec<FileRecord>) -> Result<()> {
-        let now = self.now();
-        self.store.write(move |session| register(session, &files, now)).await
+        let (now, count) = (self.now(), files.len() as u64);
+        self.store.write(move |session| register(session, &files, now)).await?;
+        let unseen = self.unseen.fetch_add(count, Ordering::Relaxed) + count;
+        if unseen >= MANY && self.store.catch_up_planner(unseen).await? {
+            self.unseen.store(0, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
@@ -40,6 +45,17 @@ struct Batch<'f> {
     contents: Vec<Vec<Value<'f>>>,
     tags: Vec<Vec<Value<'f>>>,
     replicas: Vec<Vec<Value<'f>>>,
+    /// Contents that are there without a name, and the name's row they get.
+    unnamed: Vec<(&'f str, String)>,
+}
+
+/// The row of a content's first name.
+enum Name {
+    /// There is no such content.
+    None,
+    /// There is, and another program gave it no name.
+    Missing,
+    Of(String),
 }
 
 fn register(session: &mut Session<'_>, files: &[FileRecord], now: Timestamp) -> Result<()> {
@@ -49,36 +65,46 @@ fn register(session: &mut Session<'_>, files: &[FileRecord], now: Timestamp) -> 
     let mut names = known(session, &files)?;
     let mut batch = Batch::default();
     for (hex, file) in &files {
-        let name_id = names.entry(hex).or_insert_with(|| {
-            let id = new_id();
-            batch.add_content(hex, file, &id, now);
-            id
-        });
+        let name = names.entry(hex).or_insert(Name::None);
+        let name_id = match name {
+            Name::Of(id) => id.clone(),
+            none => {
+                let id = new_id();
+                batch.add_name(hex, file, &id);
+                match none {
+                    Name::Missing => batch.unnamed.push((hex, id.clone())),
+                    _ => batch.add_content(hex, file, &id, now),
+                }
+                *none = Name::Of(id.clone());
+                id
+            }
+        };
         for replica in &file.replicas {
-            batch.replicas.push(replica_row(replica, file, hex, name_id, now));
+            batch.replicas.push(replica_row(replica, file, hex, &name_id, now));
         }
     }
     session.insert(NAMES, &batch.names, "")?;
-    session.insert(CONTENTS, &batch.contents, NAMED)?;
+    session.insert(CONTENTS, &batch.contents, "ON CONFLICT (file_hash) DO NOTHING")?;
+    for (hex, id) in &batch.unnamed {
+        session.execute("UPDATE file_hashes SET original_file_id = ?1 WHERE file_hash = ?2", bind![Id(id), *hex])?;
+    }
     session.insert("file_tags (tag, file_hash)", &batch.tags, "ON CONFLICT (tag, file_hash) DO NOTHING")?;
     session.insert(REPLICAS, &batch.replicas, "ON CONFLICT DO NOTHING")
 }
 
-/// Of those that have a content: the row of its first name.
-fn known<'f>(session: &mut Session<'_>, files: &'f [(String, &FileRecord)]) -> Result<HashMap<&'f str, String>> {
+/// Those that have a content.
+fn known<'f>(session: &mut Session<'_>, files: &'f [(String, &FileRecord)]) -> Result<HashMap<&'f str, Name>> {
     let mut known = HashMap::new();
     for chunk in files.chunks(AT_ONCE) {
         let places: Vec<String> = (1..=chunk.len()).map(|number| format!("?{number}")).collect();
-        let sql = format!(
-            "SELECT file_hash, original_file_id FROM file_hashes
-              WHERE file_hash IN ({}) AND original_file_id IS NOT NULL",
-            places.join(", ")
-        );
+        let sql =
+            format!("SELECT file_hash, original_file_id FROM file_hashes WHERE file_hash IN ({})", places.join(", "));
         let values: Vec<Value<'_>> = chunk.iter().map(|(hex, _)| hex.into()).collect();
         for row in session.rows(&sql, &values)? {
             let hex: String = row.get(0)?;
             if let Ok(at) = chunk.binary_search_by(|(other, _)| other.cmp(&hex)) {
-                known.insert(chunk[at].0.as_str(), row.get(1)?);
+                let name = row.get::<Option<String>>(1)?.map_or(Name::Missing, Name::Of);
+                known.insert(chunk[at].0.as_str(), name);
             }
         }
     }
@@ -86,14 +112,13 @@ fn known<'f>(session: &mut Session<'_>, files: &'f [(String, &FileRecord)]) -> R
 }
 
 impl<'f> Batch<'f> {
-    fn add_content(&mut self, hex: &'f str, file: &'f FileRecord, name_id: &str, now: Timestamp) {
+    fn add_name(&mut self, hex: &'f str, file: &'f FileRecord, id: &str) {
         let metadata = match file.metadata.is_empty() {
             true => "{}".into(),
             false => serde_json::Value::Object(file.metadata.clone()).to_string().into(),
         };
-        let name_id = || Value::Id(name_id.to_owned().into());
         self.names.push(vec![
-            name_id(),
+            Value::Id(id.to_owned().into()),
             (&file.name).into(),
             file.size.into(),
             (&file.mime).into(),
@@ -104,10 +129,13 @@ impl<'f> Batch<'f> {
             file.owner.as_deref().into(),
             Value::Json(metadata),
         ]);
+    }
+
+    fn add_content(&mut self, hex: &'f str, file: &'f FileRecord, name_id: &str, now: Timestamp) {
         self.contents.push(vec![
             Value::Id(new_id().into()),
             hex.into(),
-            name_id(),
+            Value::Id(name_id.to_owned().into()),
             file.size.into(),
             (&file.mime).into(),
             0_i64.into(),

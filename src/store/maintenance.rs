@@ -77,6 +77,26 @@ impl Store {
         Ok(done)
     }
 
+    /// Shows PostgreSQL's planner how large its tables are, where so many new files make them twice what it believes.
+    /// It looks for itself, but only after a minute, and until then reads whole tables. Says whether it did.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub async fn catch_up_planner(&self, new_files: u64) -> Result<bool> {
+        if matches!(&*self.0, Engine::Sqlite(_)) {
+            return Ok(true);
+        }
+        self.write(move |session| {
+            let known = "SELECT GREATEST(reltuples, 0)::bigint FROM pg_class WHERE oid = 'file_hashes'::regclass";
+            let is_outgrown = session.one(known, &[])?.get::<u64>(0)? < new_files * 2;
+            if is_outgrown {
+                analyze(session)?;
+            }
+            Ok(is_outgrown)
+        })
+        .await
+    }
+
     fn histories(&self) -> impl Iterator<Item = &'static History> {
         let of_postgres: &[History] = match &*self.0 {
             Engine::Sqlite(_) => &[],
@@ -110,7 +130,7 @@ impl Store {
 }
 
 /// The figures that PostgreSQL's planner goes by, without which it reads whole tables; it takes them itself in time.
-pub(super) fn analyze(session: &mut Session<'_>) -> Result<()> {
+fn analyze(session: &mut Session<'_>) -> Result<()> {
     session.batch("ANALYZE file_uploads; ANALYZE file_hashes; ANALYZE platform_file_registry; ANALYZE file_tags")
 }
 

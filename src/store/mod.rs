@@ -14,6 +14,7 @@ mod value;
 use std::fmt;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -25,6 +26,9 @@ pub use maintenance::Maintenance;
 pub use migrations::{Plan, Status};
 pub use session::Session;
 pub use value::{Cell, FromCell, Id, Json, Kind, Row, Typed, Value, bind};
+
+/// Clocks of hosts that share a database; a claim is renewed 20 s before it runs out.
+const MOST_APART: Duration = Duration::from_secs(10);
 
 /// A handle to the database; clones share it.
 #[derive(Clone, Debug)]
@@ -78,13 +82,14 @@ impl Store {
     /// Blocking: it touches the disk or the network.
     ///
     /// # Errors
-    /// `Registry` when it cannot be opened, is no such database, was written by a newer version, or holds tables of the
+    /// `Registry` when it cannot be opened, this machine's clock is more than 10 s from the server's, the database is no such database, was written by a newer version, or holds tables of the
     /// existing EXAI tool that were not adopted yet.
     pub fn open(location: &Location, now: Timestamp) -> Result<Self> {
         match location {
             Location::Sqlite(path) => Ok(Store(Arc::new(Engine::Sqlite(sqlite::Sqlite::open(path, now)?)))),
             Location::Postgres(_) => {
                 let store = Store::connect(location)?;
+                store.check_clock()?;
                 store.migrate(now, false)?;
                 Ok(store)
             }
@@ -101,6 +106,26 @@ impl Store {
             Location::Sqlite(path) => Engine::Sqlite(sqlite::Sqlite::open(path, SystemClock.now())?),
             Location::Postgres(options) => Engine::Postgres(postgres::Postgres::connect(options)?),
         })))
+    }
+
+    /// Hosts that share a database tell by their own clocks whether another one's claim has run out.
+    ///
+    /// # Errors
+    /// `Registry` when this machine's is too far from the server's for that.
+    fn check_clock(&self) -> Result<()> {
+        let asked = SystemClock.now();
+        let there: Timestamp = self.read_blocking(|session| session.one("SELECT clock_timestamp()", &[])?.get(0))?;
+        let answered = SystemClock.now();
+        let apart = asked.since(there).max(there.since(answered));
+        if apart > MOST_APART {
+            let seconds = apart.as_secs_f64();
+            return Err(Error::new(
+                ErrorKind::Registry,
+                format!("this machine's clock is {seconds:.0} s from that of the registry's server"),
+            )
+            .with_hint("set it by the network (NTP): claims of other machines would be taken for dead ones"));
+        }
+        Ok(())
     }
 
     /// The steps that the schema has yet to take. Blocking.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::location::PostgresOptions;
@@ -23,7 +24,7 @@ use super::{Access, Job};
 use crate::error::{Error, ErrorKind, Result, Retry};
 
 use transport::Server;
-use values::{parameters, row};
+use values::{columns, parameters, row};
 
 /// A connection that nobody needed for so long is closed.
 const IDLE: Duration = Duration::from_secs(30);
@@ -336,6 +337,17 @@ impl Connection {
         answer
     }
 
+    /// As [`execute`](Self::execute), with one array for each column of some rows.
+    pub(super) fn execute_columns(&mut self, sql: &str, rows: &[Vec<Value<'_>>]) -> Result<()> {
+        let (sql, columns) = (numbered(sql), columns(rows));
+        let parameters: Vec<_> =
+            columns.iter().map(|(column, ty)| (column as &(dyn ToSql + Sync), ty.clone())).collect();
+        let asking = self.client.execute_typed(&sql, &parameters);
+        let answer = Self::in_time(&self.runtime, self.timeout, &mut self.is_stuck, asking);
+        self.has_failed |= answer.is_err();
+        answer.map(drop)
+    }
+
     pub(super) fn rows(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>> {
         let (sql, parameters) = (numbered(sql), parameters(values));
         let asking = self.client.query_typed(&sql, &parameters);
@@ -409,12 +421,24 @@ fn failed(error: &tokio_postgres::Error) -> Error {
 
 fn unreachable(error: &tokio_postgres::Error) -> Error {
     let mut reason = error.to_string();
+    let mut is_distrusted = false;
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         reason = cause.to_string();
+        is_distrusted |= is_bad_certificate(cause);
         source = cause.source();
     }
+    let (hint, retry) = match is_distrusted {
+        true => ("name its authority in `registry.ca_bundle`, and the host as its certificate does", Retry::Never),
+        false => ("check `registry.url`, the network and the server", Retry::Yes),
+    };
     Error::new(ErrorKind::Registry, format!("the registry's server cannot be reached: {reason}"))
-        .with_hint("check `registry.url`, the network and the server")
-        .with_retry(Retry::Yes, None)
+        .with_hint(hint)
+        .with_retry(retry, None)
+}
+
+fn is_bad_certificate(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }

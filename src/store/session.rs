@@ -7,8 +7,8 @@ use super::value::{Row, Value};
 use super::{postgres, sqlite};
 use crate::error::{Error, ErrorKind, Result};
 
-/// In one statement; PostgreSQL's limit is 65,535.
-const MOST_PARAMETERS: usize = 16_000;
+/// Rows that one statement inserts.
+const MOST_ROWS: usize = 10_000;
 
 /// A connection for the length of a job: a write job's statements are one transaction.
 #[derive(Debug)]
@@ -72,24 +72,19 @@ impl<'s> Session<'s> {
     /// # Errors
     /// `Registry`.
     pub fn insert(&mut self, into: &str, rows: &[Vec<Value<'_>>], or: &str) -> Result<()> {
-        let columns = rows.first().map_or(1, Vec::len).max(1);
-        // One at a time costs SQLite nothing, and a server a round trip each.
-        let at_once = if self.is_postgres() { MOST_PARAMETERS / columns } else { 1 };
-        let numbers = |row: usize| (1..=columns).map(move |column| format!("?{}", row * columns + column));
-        let row = |row| format!("({})", numbers(row).collect::<Vec<_>>().join(", "));
-        let statement = |rows: usize| {
-            let values: Vec<String> = (0..rows).map(row).collect();
-            format!("INSERT INTO {into} VALUES {} {or}", values.join(", "))
-        };
-        let full = statement(at_once.min(rows.len()));
-        for chunk in rows.chunks(at_once) {
-            let sql = if chunk.len() == at_once { &full } else { &statement(chunk.len()) };
-            match &chunk {
-                [one] => self.execute(sql, one)?,
-                many => self.execute(sql, &many.concat())?,
-            };
+        let Some(first) = rows.first() else { return Ok(()) };
+        let places = (1..=first.len()).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ");
+        match &mut self.0 {
+            // One at a time costs SQLite nothing, and a server a round trip each.
+            Engine::Sqlite(connection) => {
+                let sql = format!("INSERT INTO {into} VALUES ({places}) {or}");
+                rows.iter().try_for_each(|row| sqlite::execute(connection, &sql, row).map(drop))
+            }
+            Engine::Postgres(connection) => {
+                let sql = format!("INSERT INTO {into} SELECT * FROM unnest({places}) {or}");
+                rows.chunks(MOST_ROWS).try_for_each(|rows| connection.execute_columns(&sql, rows))
+            }
         }
-        Ok(())
     }
 
     /// Runs statements without parameters, `;` between them.

@@ -262,7 +262,7 @@ fn connect(path: &Path, in_memory: bool, synchronous: &str) -> rusqlite::Result<
     }
     // FULL: an acknowledged upload survives a power cut, so it is never sent again.
     connection.execute_batch(&format!(
-        "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;"
+        "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;"
     ))?;
     prepare(connection)
 }

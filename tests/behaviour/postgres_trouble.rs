@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use exai_files::clock::{Clock as _, SystemClock};
 use exai_files::error::{Error, ErrorKind};
+use exai_files::model::Secret;
 use exai_files::store::{Location, PostgresOptions, Store, bind};
 
-use crate::databases::{self, DIRECT, new_database};
+use crate::databases::{self, DIRECT, new_database, open};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -272,3 +274,34 @@ async fn a_commit_without_an_answer_is_asked_about_and_never_repeated() {
     let rows = store.read(|s| s.rows("SELECT n FROM counted", &[])).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.get::<i64>(0).unwrap()).collect::<Vec<_>>(), [1]);
 }
+
+#[tokio::test]
+async fn a_certificate_is_checked_and_the_name_in_it() {
+    let plain = new_database(DIRECT);
+    let ca = std::env::var("EXAI_TEST_CA").unwrap();
+    let url = |host: &str| plain.url.expose().replace("127.0.0.1", host).replace("sslmode=disable", "sslmode=require");
+    let to = |host: &str, ca_bundle: Option<&str>| {
+        let ca_bundle = ca_bundle.map(Into::into);
+        Location::Postgres(PostgresOptions { url: Secret::new(url(host)), ca_bundle, ..plain.clone() })
+    };
+    let store = open(&to("localhost", Some(&ca)));
+    let is_encrypted = store
+        .read(|session| session.one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])?.get::<bool>(0));
+    assert!(is_encrypted.await.unwrap());
+    let other = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(other.path(), OTHER_AUTHORITY).unwrap();
+    for (why, location) in [
+        ("the machine does not know its authority", to("localhost", None)),
+        ("another authority's", to("localhost", other.path().to_str())),
+        ("it is not for this name", to("127.0.0.1", Some(&ca))),
+    ] {
+        let refused =
+            std::thread::spawn(move || Store::open(&location, SystemClock.now()).unwrap_err()).join().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Registry, "{why}");
+        assert!(refused.to_string().contains("certificate"), "{why}: {refused}");
+        assert!(refused.hint().unwrap().contains("ca_bundle"), "{why}: at once, not after many tries");
+    }
+}
+
+/// Of nobody: its key was thrown away.
+const OTHER_AUTHORITY: &str = include_str!("other_authority.pem");

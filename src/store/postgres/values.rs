@@ -23,10 +23,28 @@ impl Kind {
             Kind::Json => Type::JSONB,
         }
     }
+
+    fn postgres_array(self) -> Type {
+        match self {
+            Kind::Int => Type::INT8_ARRAY,
+            Kind::Text => Type::TEXT_ARRAY,
+            Kind::Bool => Type::BOOL_ARRAY,
+            Kind::Time => Type::TIMESTAMPTZ_ARRAY,
+            Kind::Id => Type::UUID_ARRAY,
+            Kind::Json => Type::JSONB_ARRAY,
+        }
+    }
 }
 
 pub(super) fn parameters<'v>(values: &'v [Value<'_>]) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
     values.iter().map(|value| (value as &(dyn ToSql + Sync), value.kind().postgres())).collect()
+}
+
+/// Rows as one array for each column.
+pub(super) fn columns<'v>(rows: &'v [Vec<Value<'v>>]) -> Vec<(Vec<&'v Value<'v>>, Type)> {
+    let kinds = rows.first().into_iter().flatten().map(Value::kind);
+    let column = |(index, kind): (usize, Kind)| (rows.iter().map(|row| &row[index]).collect(), kind.postgres_array());
+    kinds.enumerate().map(column).collect()
 }
 
 impl ToSql for Value<'_> {

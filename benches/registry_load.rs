@@ -25,7 +25,7 @@ use exai_files::model::{
     ReplicaStatus, Secret,
 };
 use exai_files::platform::{FilesApi, moonshot};
-use exai_files::registry::{FileFilter, Labels, Registry};
+use exai_files::registry::{FileFilter, FileStatus, Labels, Registry};
 use exai_files::resilience::{
     BreakerSettings, Lane, Memory, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState,
 };
@@ -39,6 +39,9 @@ type Outcomes<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Files registered in one transaction.
 const BATCH: usize = 100_000;
+
+/// One file in so many has a tag and an owner.
+const RARE: u64 = 5_000;
 
 /// Of each file that is looked at again, in bytes.
 const SIZE: u64 = 1 << 20;
@@ -105,6 +108,8 @@ fn file(number: u64) -> Outcomes<FileRecord> {
             expires_at: None,
             origin: Origin::Sent,
         }],
+        tags: (number % RARE == 0).then(|| "rare".to_owned()).into_iter().collect(),
+        owner: (number % RARE == 0).then(|| "few".to_owned()),
         ..FileRecord::new(identity, format!("report {number}.pdf"), at)
     })
 }
@@ -140,11 +145,40 @@ async fn scale(place: &str, files: u64) -> Outcomes<Value> {
         assert_eq!(registry.list(filter).await?.len(), 100, "a page is full");
         pages.push(begun.elapsed());
     }
+    let mut asked = Vec::new();
+    for filter in questions(files)? {
+        let begun = Instant::now();
+        registry.list(FileFilter { limit: 100, ..filter }).await?;
+        asked.push(begun.elapsed());
+    }
     Ok(json!({
-        "files": files, "registered_per_second": per_second, "open_and_first_ms": millis(opened),
+        "files": files, "registered_per_second": per_second, "question_worst_ms": millis(percentile(&mut asked, 100)), "open_and_first_ms": millis(opened),
         "lookup_p50_ms": millis(percentile(&mut lookups, 50)), "lookup_p99_ms": millis(percentile(&mut lookups, 99)),
         "page_p50_ms": millis(percentile(&mut pages, 50)), "page_worst_ms": millis(percentile(&mut pages, 100)),
     }))
+}
+
+/// What is asked of a registry, with many answers, few or none.
+fn questions(files: u64) -> Outcomes<Vec<FileFilter>> {
+    let some = FileFilter::default;
+    let tag = |tag: &str| FileFilter { tags: vec![tag.to_owned()], ..some() };
+    let middle = Some(file(files / 2)?.created_at);
+    let questions = [
+        tag("rare"),
+        tag("nobody has it"),
+        FileFilter { owner: Some("few".into()), ..some() },
+        FileFilter { owner: Some("nobody".into()), ..some() },
+        FileFilter { platform: Some(PlatformId::new("moonshot")?), ..some() },
+        FileFilter { digest: Some("ab".into()), ..some() },
+        FileFilter { digest: Some("abcdef0123".into()), ..some() },
+        FileFilter { created_before: middle, ..some() },
+        FileFilter { created_after: middle, ..some() },
+        FileFilter { status: Some(FileStatus::Live), ..some() },
+        FileFilter { status: Some(FileStatus::Trashed), ..some() },
+        FileFilter { expires_before: Some(Timestamp(i64::MAX / 2)), ..some() },
+        FileFilter { min_size: Some(files), ..some() },
+    ];
+    Ok(questions.iter().flat_map(|question| std::iter::repeat_n(question.clone(), 5)).collect())
 }
 
 /// On a blocking thread, where uploads look things up.

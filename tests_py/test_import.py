@@ -85,7 +85,8 @@ WHY = {
 
 @pytest.fixture(params=["file", "database"])
 def registry(request, tmp_path):
-    place = str(tmp_path / "r.db") if request.param == "file" else databases.new_database("EXAI_TEST_PGBOUNCER")
+    is_file = request.param == "file"
+    place = databases.place(tmp_path / "r.db") if is_file else databases.new_database("EXAI_TEST_PGBOUNCER")
     with exai_files.Database(registry=place, environment={}) as database:
         database.migrate()
         yield place, database

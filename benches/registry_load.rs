@@ -108,8 +108,8 @@ fn file(number: u64) -> Outcomes<FileRecord> {
             expires_at: None,
             origin: Origin::Sent,
         }],
-        tags: (number % RARE == 0).then(|| "rare".to_owned()).into_iter().collect(),
-        owner: (number % RARE == 0).then(|| "few".to_owned()),
+        tags: number.is_multiple_of(RARE).then(|| "rare".to_owned()).into_iter().collect(),
+        owner: number.is_multiple_of(RARE).then(|| "few".to_owned()),
         ..FileRecord::new(identity, format!("report {number}.pdf"), at)
     })
 }

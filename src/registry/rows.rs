@@ -14,6 +14,12 @@ pub(super) const REPLICA_COLUMNS: &str =
     "platform, account, purpose, platform_file_id, COALESCE(remote_name, ''), status,
      content_kind, COALESCE(remote_created_at, created_at), COALESCE(last_verified, created_at), expires_at";
 
+/// In place of a replica's status.
+const TAG: &str = "tag";
+
+/// A time that is not.
+const NEVER: &str = "CAST(NULL AS timestamptz)";
+
 /// A platform as the existing EXAI tool's tables call it.
 pub(super) fn stored(platform: &PlatformId) -> &str {
     match platform.as_str() {
@@ -23,10 +29,9 @@ pub(super) fn stored(platform: &PlatformId) -> &str {
     }
 }
 
-/// The columns that [`record`] reads: of `h`, a content, and of `f`, its first name. No tag holds a line's end.
+/// The columns that [`record`] reads: of `h`, a content, and of `f`, its first name.
 pub(super) const RECORD_COLUMNS: &str = "h.file_hash, f.filename, h.file_size, h.content_type, h.created_at,
-     f.user_id, f.metadata, h.trashed_at,
-     (SELECT string_agg(t.tag, '\n') FROM file_tags t WHERE t.file_hash = h.file_hash)";
+     f.user_id, f.metadata, h.trashed_at";
 
 pub(super) fn find_record(session: &mut Session<'_>, digest: &Digest) -> Result<Option<FileRecord>> {
     let sql = format!(
@@ -37,30 +42,41 @@ pub(super) fn find_record(session: &mut Session<'_>, digest: &Digest) -> Result<
     Ok(records(session, &found)?.pop())
 }
 
-/// Records with their live replicas, which are asked for all at once.
+/// Records with their live replicas and tags, which are asked for all at once.
 pub(super) fn records(session: &mut Session<'_>, rows: &[Row]) -> Result<Vec<FileRecord>> {
     let mut records = rows.iter().map(record).collect::<Result<Vec<_>>>()?;
     let digests: Vec<String> = records.iter().map(|record| record.digest.hex()).collect();
-    let places: Vec<String> = (1..=digests.len()).map(|number| format!("?{number}")).collect();
     if digests.is_empty() {
         return Ok(records);
     }
+    let places: Vec<String> = (1..=digests.len()).map(|number| format!("?{number}")).collect();
+    // A tag comes where a replica has its platform, and is told by the status that no replica has: to a server one
+    // question costs as much as two answers.
     let sql = format!(
-        "SELECT {REPLICA_COLUMNS}, file_hash FROM platform_file_registry
-          WHERE file_hash IN ({}) AND status = 'active' ORDER BY created_at",
+        "SELECT {REPLICA_COLUMNS}, file_hash FROM platform_file_registry WHERE file_hash IN ({0}) AND status = 'active'
+         UNION ALL
+         SELECT tag, '', '', '', '', '{TAG}', '', {NEVER}, {NEVER}, {NEVER}, file_hash
+           FROM file_tags WHERE file_hash IN ({0})",
         places.join(", ")
     );
     let values: Vec<Value<'_>> = digests.iter().map(Into::into).collect();
     let mut replicas: HashMap<String, Vec<Replica>> = HashMap::new();
+    let mut tags: HashMap<String, Vec<String>> = HashMap::new();
     for row in session.rows(&sql, &values)? {
-        replicas.entry(row.get(10)?).or_default().push(replica(&row)?);
+        match row.get::<String>(5)?.as_str() {
+            TAG => tags.entry(row.get(10)?).or_default().push(row.get(0)?),
+            _ => replicas.entry(row.get(10)?).or_default().push(replica(&row)?),
+        }
     }
     for (record, hex) in records.iter_mut().zip(&digests) {
+        record.tags = tags.remove(hex).unwrap_or_default();
+        record.tags.sort_unstable();
         record.replicas = replicas.remove(hex).unwrap_or_default();
         // By our names of platforms, not by the stored ones.
-        record
-            .replicas
-            .sort_by(|a, b| (&a.platform, &a.account, &a.purpose).cmp(&(&b.platform, &b.account, &b.purpose)));
+        let key = |replica: &Replica| {
+            (replica.platform.clone(), replica.account.clone(), replica.purpose.clone(), replica.created_at)
+        };
+        record.replicas.sort_by_cached_key(key);
     }
     Ok(records)
 }
@@ -75,7 +91,7 @@ fn record(row: &Row) -> Result<FileRecord> {
         owner: row.get(5)?,
         metadata: metadata(row.get::<Option<String>>(6)?.as_deref()),
         trashed_at: row.get(7)?,
-        tags: tags(row.get::<Option<String>>(8)?.as_deref()),
+        tags: Vec::new(),
         replicas: Vec::new(),
     })
 }
@@ -84,12 +100,6 @@ fn record(row: &Row) -> Result<FileRecord> {
 fn metadata(json: Option<&str>) -> Map<String, serde_json::Value> {
     let parsed = json.filter(|json| *json != "{}").map(serde_json::from_str);
     parsed.and_then(std::result::Result::ok).unwrap_or_default()
-}
-
-fn tags(joined: Option<&str>) -> Vec<String> {
-    let mut tags: Vec<String> = joined.into_iter().flat_map(str::lines).map(str::to_owned).collect();
-    tags.sort_unstable();
-    tags
 }
 
 pub(super) fn replicas_being_deleted(

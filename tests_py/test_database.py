@@ -144,13 +144,15 @@ def test_old_history_is_removed_when_asked_for(sim, tmp_path):
     with sim.client(registry=registry) as files:
         for number in range(3):
             files.upload(str(number).encode(), name=f"{number}.txt", to="moonshot")
+    moment = "timestamptz '2020-01-01Z'" if "://" in registry else "1577836800000000"
+    databases.query(registry, f"UPDATE upload_intents SET updated_at = {moment} WHERE remote_name LIKE '0%'")
     with exai_files.Database(registry=registry, environment={}) as database:
-        assert database.maintain(dry_run=True).removed["upload_intents"] == 0, "they are young"
-        assert database.maintain(keep=0, dry_run=True).removed["upload_intents"] == 3
-        assert database.maintain(keep=timedelta(0)).removed["upload_intents"] == 3
-        assert database.maintain(keep=0).removed["upload_intents"] == 0
-        with pytest.raises(exai_files.InvalidRequestError):
-            database.maintain(keep=-1)
+        assert database.maintain(dry_run=True).removed["upload_intents"] == 1
+        assert database.maintain(keep=timedelta(days=1)).removed["upload_intents"] == 1
+        assert database.maintain(keep=0).removed["upload_intents"] == 0, "what is younger than a day stays"
+        for wrong in (-1, None, True, "90d", float("nan")):
+            with pytest.raises(exai_files.InvalidRequestError):
+                database.maintain(keep=wrong)
     with sim.client(registry=registry) as files:
         assert files.upload(b"0", name="0.txt", to="moonshot").replicas[0].origin == "already-there"
     code, said, _ = cli("--registry", registry, "db", "maintain", "--keep-days", "0", HOME=str(tmp_path))

@@ -67,6 +67,8 @@ def test_files_are_found_by_what_is_known_of_them(files, three):
         ({"larger_than": True}, "a size of True"),
         ({"larger_than": 2**70}, "invalid type"),
         ({"tag": [1]}, "is no list of tags"),
+        ({"tag": 5}, "is no list of tags"),
+        ({"status": object()}, "this cannot be asked"),
         ({"name": 1}, "name cannot be a int"),
         ({"newer_than": "1h"}, "a duration of '1h'"),
         ({"platform": "no such/thing"}, "is not a platform name"),

@@ -23,7 +23,9 @@ def only(done):
 
 @pytest.fixture
 def files(sim, tmp_path):
-    with sim.client(registry=databases.place(tmp_path / "r.db")) as client:
+    # The simulator lists a file at once, so that nothing is too new to be judged by a listing.
+    settings = {"retry": {"commit_horizon": 0, "base": 0.05}}
+    with sim.client(registry=databases.place(tmp_path / "r.db"), settings=settings) as client:
         yield client
 
 
@@ -175,6 +177,8 @@ def test_whose_word_counts(files, sim, paper, change):
     change("UPDATE platform_file_registry SET file_size = 99 WHERE platform = 'kimi'")
     found = only(files.reconcile(platform="moonshot"))
     assert found.why == ("99 bytes here, 8 there",)
+    theirs = only(files.reconcile(platform="moonshot", winner="platform"))
+    assert (theirs.action, theirs.obstacle) == ("none", "its size says that it is another content than ours")
     newest = only(files.reconcile(platform="moonshot", winner="newest", dry_run=True))
     assert newest.action == "reupload", "the same age: ours stays"
     replaced = only(files.reconcile(platform="moonshot", winner="local"))
@@ -200,11 +204,62 @@ def test_bad_input(files):
         {"max_delete": True},
         {"only_remote": "burn"},
         {"winner": "me"},
+        {"winner": object()},
         {"platform": 7},
+        {"platform": []},
+        {"min_age": None},
+        {"min_age": -1},
     ):
-        with pytest.raises((exai_files.InvalidRequestError, TypeError)):
+        with pytest.raises(exai_files.InvalidRequestError):
             files.reconcile(**wrong)
     with pytest.raises(exai_files.ConfigError):
         files.reconcile(platform="example")
     with pytest.raises(exai_files.ConfigError):
         files.reconcile(platform="moonshot", account="nobody")
+
+
+def test_what_is_not_known_is_not_taken_away(sim):
+    """As of a row of the tool's: nobody has hashed it, so nothing could take its place."""
+    registry = databases.new_database("EXAI_TEST_PGBOUNCER")
+    with sim.client(registry=registry) as files:
+        files.upload(b"on paper", name="paper.txt", to="moonshot")
+        databases.query(registry, "UPDATE platform_file_registry SET file_hash = NULL, file_size = 99")
+        for winner in ("local", "newest"):
+            kept = only(files.reconcile(platform="moonshot", winner=winner))
+            assert (kept.action, kept.obstacle) == ("none", "our content is not known, and could not be made anew")
+    assert len(sim.moonshot.files) == 1
+
+
+def test_a_file_too_new_to_be_listed_is_not_given_up(sim, tmp_path):
+    settings = {"retry": {"commit_horizon": 3600}}
+    with sim.client(registry=databases.place(tmp_path / "n.db"), settings=settings) as files:
+        files.upload(b"hello", name="a.txt", to="zai")
+        sim.zai.vanish(sim.zai.files[0].id)
+        found = only(files.reconcile(platform="zai", only_local="forget"))
+        assert found.obstacle == "it was placed less than 3600 s ago: the platform may not list it yet"
+
+
+def test_one_that_was_changed_meanwhile_is_left_alone(files, sim, paper, change):
+    """Between looking and doing somebody else may have been there: a fault makes the time for it."""
+    sim.moonshot.vanish(sim.moonshot.files[0].id)
+    sim.moonshot.fault({"kind": "delay", "before_ms": 600}, when={"next": 1}, operation="get")
+    import threading
+
+    done = []
+    working = threading.Thread(target=lambda: done.append(files.reconcile(platform="moonshot", only_local="reupload")))
+    working.start()
+    while not [entry for entry in sim.truth(operation="list") if entry["platform"] == "moonshot"]:
+        pass
+    change("UPDATE platform_file_registry SET updated_at = created_at, verification_count = 7 WHERE platform = 'kimi'")
+    change("UPDATE platform_file_registry SET status = 'deleted' WHERE platform = 'kimi'")
+    working.join()
+    (difference,) = done[0].differences
+    assert (difference.is_done, difference.obstacle) == (
+        False,
+        "somebody has changed what is known of it meanwhile",
+    )
+    assert len(sim.truth(operation="upload")) == 2, "what somebody deleted is not uploaded again"
+
+
+def test_the_same_platform_twice_is_one(files, paper):
+    assert files.reconcile(platform=["kimi", "moonshot"]).equal == 1

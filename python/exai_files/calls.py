@@ -13,7 +13,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -52,6 +52,8 @@ Progress = Callable[[Transfer], object]
 """Called in the caller's own thread (or task) about twenty times a second, for each transfer that moved."""
 
 _PAGE = 200
+_LONGEST = 1e11
+"""Seconds: 3,000 years, beyond which nothing happens."""
 _SPOOL_BYTES = 4 << 20
 _TICK = 0.05
 _numbers = itertools.count(1)
@@ -81,10 +83,7 @@ def _reference(file: FileReference) -> str:
 
 
 def _names(platforms: str | Sequence[str] | None) -> list[str]:
-    names = [platforms] if isinstance(platforms, str) else list(platforms or [])
-    if not all(isinstance(name, str) for name in names):
-        raise InvalidRequestError(f"{platforms!r} does not name platforms", hint='pass "moonshot", or a list of names')
-    return names
+    return texts("platforms", platforms)
 
 
 def _destination(to: str | Sequence[str] | None, prefer: Sequence[str] | None) -> dict[str, Any]:
@@ -386,13 +385,15 @@ class Calls:
         timeout: Seconds | None,
         **same: str | bool | None,
     ) -> Call[Reconciliation]:
+        if platform is not None and not platform:
+            raise InvalidRequestError("no platform was named", hint="leave `platform` out for all of them")
         request = {
             **same,
             "platforms": _names(platform),
             "max_delete": _cap(max_delete),
-            "min_age": int(_seconds(min_age) or 0),
+            "min_age": int(span(min_age)),
         }
-        return Call(self.core.reconcile(json.dumps(request), _seconds(timeout)), Reconciliation._from_core)
+        return Call(self.core.reconcile(as_json(request), _seconds(timeout)), Reconciliation._from_core)
 
     def health(self) -> Call[list[PlatformHealth]]:
         return Call(self.core.health(), lambda rows: list(map(PlatformHealth._from_core, rows)))
@@ -461,20 +462,43 @@ def _cap(most: int | str) -> dict[str, int]:
     raise InvalidRequestError(f"max_delete cannot be {most!r}", hint='give a number of files, or a part such as "10%"')
 
 
+def as_json(request: Mapping[str, Any]) -> str:
+    """A request for the core."""
+    try:
+        return json.dumps(request, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(f"this cannot be asked: {error}", hint="see the documentation of the call") from None
+
+
+def span(duration: Seconds | None) -> float:
+    """A duration that has to be given, in seconds."""
+    seconds = _seconds(duration)
+    if seconds is None or seconds < 0:
+        raise InvalidRequestError(
+            f"a duration of {duration!r} is not possible", hint="give seconds as a number, or a timedelta"
+        )
+    return min(seconds, _LONGEST)
+
+
 def texts(what: str, given: str | Sequence[str] | None) -> list[str]:
     """One text, or several."""
-    found = [given] if isinstance(given, str) else list(given or [])
-    if not all(isinstance(text, str) for text in found):
+    found = [given] if isinstance(given, str) else given or []
+    if not isinstance(found, Iterable):
         raise InvalidRequestError(f"{given!r} is no list of {what}", hint="pass a text, or a list of them")
-    return found
+    listed = list(found)
+    if not all(isinstance(text, str) for text in listed):
+        raise InvalidRequestError(f"{given!r} is no list of {what}", hint="pass a text, or a list of them")
+    return listed
 
 
 def moment(given: Seconds | datetime | None, direction: int) -> int | None:
     """Microseconds since 1970 of a moment, or of a time ago (-1) or ahead (+1)."""
     if given is None:
         return None
-    if isinstance(given, datetime):
+    if not isinstance(given, datetime):
+        away = direction * min(max(_seconds(given) or 0.0, 0.0), _LONGEST)
+        return max(int((datetime.now(timezone.utc).timestamp() + away) * 1_000_000), 0)
+    try:
         return int(given.timestamp() * 1_000_000)
-    far = 1e11  # 3,000 years; beyond lies no moment that anything happened at
-    span = min(max(_seconds(given) or 0.0, 0.0), far)
-    return max(int((datetime.now(timezone.utc).timestamp() + direction * span) * 1_000_000), 0)
+    except (OverflowError, ValueError, OSError) as error:
+        raise InvalidRequestError(f"{given!r} is no moment: {error}", hint="give one with a time zone") from None

@@ -226,7 +226,7 @@ class Client:
             name: Only files whose name contains this, in any case.
             digest: Only files whose digest begins so.
             tag: Only files with this tag, or all of these.
-            owner: Only files that this one handed over, under any name.
+            owner: Only files that this one was the first to hand over, under any of their names.
             status: "live" (some platform has it), "unplaced" (none has), "trashed". Default: all but the trash.
             newer_than: Only files first uploaded within this many seconds (or timedelta), or since this moment.
             older_than: Only files first uploaded longer ago, or before this moment.
@@ -422,8 +422,8 @@ class Client:
                 name, or from their bytes); "delete" deletes them there.
             only_local: Copies that the platform does not have: "forget" notes that they are gone, "reupload" also makes
                 them anew, from where the file came from.
-            winner: Where both have a file and differ: "platform" takes over its description, "local" replaces another
-                content by ours, "newest" whichever was created later.
+            winner: Where both have a file and differ: "platform" takes over its description (never another content),
+                "local" replaces another content by ours, "newest" whichever was created later.
             max_delete: How many files of an account may be deleted or given up: a number, or "10%".
             min_age: Younger remote files (seconds) are not deleted: another process may be about to bind them.
             dry_run: Say what would be done, and change nothing.

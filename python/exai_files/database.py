@@ -14,13 +14,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from exai_files import _core
-from exai_files.calls import Seconds, overrides_of
+from exai_files.calls import Seconds, overrides_of, span
 
 __all__ = ["Database", "DatabaseStatus", "ImportReport", "MaintenanceReport", "RejectedRow", "SchemaPlan", "SchemaStep"]
 
@@ -170,11 +169,10 @@ class Database:
         this also makes the partitions of this month and the next.
 
         Args:
-            keep: What is younger stays: seconds, or timedelta.
+            keep: What is younger stays: seconds, or timedelta; a day at least.
             dry_run: Say how much would be removed, and change nothing.
         """
-        age = keep.total_seconds() if isinstance(keep, timedelta) else float(keep)
-        return MaintenanceReport(**self._core.maintain(age, dry_run).wait())
+        return MaintenanceReport(**self._core.maintain(span(keep), dry_run).wait())
 
     def close(self) -> None:
         """Close the connection."""

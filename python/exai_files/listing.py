@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from exai_files.calls import Calls, Seconds, moment, texts
+from exai_files.calls import Calls, Seconds, as_json, moment, texts
 from exai_files.errors import InvalidRequestError
 from exai_files.records import FileRecord, FileStatus
 
@@ -81,7 +80,7 @@ def file_filter(
     for name, value in same.items():
         if value is not None and not isinstance(value, str):
             raise InvalidRequestError(f"{name} cannot be a {type(value).__name__}", hint="pass text")
-    return json.dumps(wanted)
+    return as_json(wanted)
 
 
 def _bytes(limit: int | None, step: int) -> int | None:

@@ -23,7 +23,12 @@ impl Config {
                 variables.extend(self.key_variables(platform));
             }
             let faults_before = faults.len();
-            match self.key(&path, &variables, faults) {
+            let mut key = self.key(&path, &variables, faults);
+            if name == own && !self.values.contains_key(&format!("{path}.api_key_file")) {
+                // A key that the platform's own settings give is this account's, before any variable.
+                key = self.given_key(&format!("platforms.{platform}"), faults).or(key);
+            }
+            match key {
                 Some(key) => match accounts.iter().find(|other| other.key.expose() == key.expose()) {
                     Some(other) => faults.push(format!("{path}: its key is the key of {}, too", other.id)),
                     None => accounts.push(self.account(platform, &name, key)),
@@ -85,13 +90,21 @@ impl Config {
         vec![format!("{usual}_API_KEY_{}", variable_part(name))]
     }
 
-    fn key(&self, path: &str, variables: &[String], faults: &mut Vec<String>) -> Option<Secret> {
+    /// From the call, or the file that the settings name.
+    fn given_key(&self, path: &str, faults: &mut Vec<String>) -> Option<Secret> {
         if let Some(key) = self.text(&format!("{path}.api_key")) {
             return Some(Secret::new(key));
         }
         let file = format!("{path}.api_key_file");
-        if let Some((_, origin)) = self.values.get(&file) {
-            return read_key(&self.path(&file)?).map_err(|why| faults.push(format!("{origin}: {file}: {why}"))).ok();
+        let (_, origin) = self.values.get(&file)?;
+        read_key(&self.path(&file)?).map_err(|why| faults.push(format!("{origin}: {file}: {why}"))).ok()
+    }
+
+    fn key(&self, path: &str, variables: &[String], faults: &mut Vec<String>) -> Option<Secret> {
+        let is_given =
+            ["api_key", "api_key_file"].iter().any(|name| self.values.contains_key(&format!("{path}.{name}")));
+        if is_given {
+            return self.given_key(path, faults);
         }
         let set = variables.iter().find_map(|variable| self.env.get(variable).filter(|key| !key.trim().is_empty()));
         set.map(|key| Secret::new(key.trim()))

@@ -4,6 +4,6 @@ mod name;
 mod source;
 mod stream;
 
-pub use name::{check_name, read_tag, tagged_name};
+pub use name::{check_name, local_name, read_tag, tagged_name};
 pub use source::{OpenSource, Source, SourcePolicy, source_changed};
 pub use stream::Progress;

@@ -46,6 +46,11 @@ pub fn check_name(name: &str) -> Result<String> {
     Ok(name)
 }
 
+/// A name that came from elsewhere, as a file of ours may have it: its last part, if that will do.
+pub fn local_name(name: &str) -> Option<String> {
+    check_name(name.rsplit(['/', '\\']).next().unwrap_or_default()).ok()
+}
+
 fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
 }

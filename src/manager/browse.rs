@@ -93,7 +93,17 @@ impl Manager {
 
     /// Whether the platform says that it has no such file.
     pub(crate) async fn is_gone(&self, replica: &Replica, deadline: Instant) -> Result<bool> {
-        match self.remote(self.holder(replica)?, &replica.remote_id, &replica.purpose, deadline).await {
+        self.is_gone_remote(self.holder(replica)?, &replica.remote_id, &replica.purpose, deadline).await
+    }
+
+    pub(crate) async fn is_gone_remote(
+        &self,
+        connection: &Connection,
+        id: &str,
+        purpose: &Purpose,
+        deadline: Instant,
+    ) -> Result<bool> {
+        match self.remote(connection, id, purpose, deadline).await {
             Ok(object) => Ok(object.status == crate::model::RemoteStatus::Deleted),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),

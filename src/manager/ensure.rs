@@ -9,7 +9,7 @@ use super::progress::Transfers;
 use super::upload::UploadRequest;
 use crate::content::Source;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{FileRecord, PlatformId, Purpose, Replica};
+use crate::model::{AccountId, FileRecord, PlatformId, Purpose, Replica};
 use crate::registry::Labels;
 use crate::resilience::Lane;
 
@@ -17,6 +17,8 @@ use crate::resilience::Lane;
 #[derive(Clone, Debug)]
 pub struct EnsureRequest {
     pub platform: PlatformId,
+    /// Only of this account.
+    pub account: Option<AccountId>,
     /// Any accepted spelling; default: by the file's type.
     pub purpose: Option<String>,
     /// A replica the platform confirmed longer ago than this is asked for again.
@@ -42,7 +44,7 @@ impl Manager {
                 source: Source::Path(path.into()),
                 name: Some(record.name.clone()),
                 to: vec![request.platform.clone()],
-                account: None,
+                account: request.account.clone(),
                 purpose: request.purpose.clone(),
                 owner: None,
                 labels: Labels::default(),
@@ -70,8 +72,13 @@ impl Manager {
         let spelling = request.purpose.as_deref().or(connection.purpose.as_deref());
         let purpose = Purpose::new(&capabilities.purpose(spelling, &record.name, &record.mime)?.wire);
         let now = self.clock.now();
-        let there =
-            |r: &&Replica| r.platform == request.platform && r.purpose == purpose && self.is_ours(r) && r.is_live(now);
+        let there = |r: &&Replica| {
+            r.platform == request.platform
+                && request.account.as_ref().is_none_or(|account| r.account == *account)
+                && r.purpose == purpose
+                && self.is_ours(r)
+                && r.is_live(now)
+        };
         let Some(replica) = record.replicas.iter().find(there) else { return Ok(None) };
         let is_fresh = now.since(replica.verified_at) <= request.max_age;
         match is_fresh || self.verify(replica, request.deadline).await? {

@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 use super::Manager;
+use crate::content::local_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ContentKind, Digest, FileRecord, Operation, PlatformId, Replica};
 use crate::platform::RemoteContent;
@@ -191,9 +192,11 @@ fn destination(to: &Path, record: &FileRecord, kind: ContentKind) -> PathBuf {
     if !to.is_dir() {
         return to.to_owned();
     }
+    // Other programs name files too.
+    let name = local_name(&record.name).unwrap_or_else(|| record.digest.hex());
     match kind {
-        ContentKind::ExtractedText => to.join(format!("{}.extracted.json", record.name)),
-        _ => to.join(&record.name),
+        ContentKind::ExtractedText => to.join(format!("{name}.extracted.json")),
+        _ => to.join(name),
     }
 }
 

@@ -365,7 +365,11 @@ impl Manager {
                 Ok(replica)
             }
             Err(error) if error.kind() == ErrorKind::Conflict => {
-                self.settle_after_all(target, settlement, deadline).await
+                let replica = self.settle_after_all(target, settlement, deadline).await?;
+                // Where it is still ours there is nothing left to be looked for.
+                let _ = self.registry.fail(&sending.claim, &error).await;
+                sending.claim.done();
+                Ok(replica)
             }
             Err(error) => Err(error),
         }

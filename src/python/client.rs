@@ -283,7 +283,7 @@ impl Client {
         let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
         let request = PlatformId::new(platform).and_then(|platform| {
             let max_age = Duration::try_from_secs_f64(max_age.max(0.0)).unwrap_or(Duration::MAX);
-            Ok(EnsureRequest { platform, purpose, max_age, deadline: self.within(timeout)? })
+            Ok(EnsureRequest { platform, account: None, purpose, max_age, deadline: self.within(timeout)? })
         });
         self.pending(
             request.map(|request| async move { Answer::of(&manager.ensure(&reference, request, &transfers).await?) }),

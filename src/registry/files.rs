@@ -120,16 +120,6 @@ impl Registry {
             .await
     }
 
-    /// Stops handing out one replica that is about to be deleted.
-    pub async fn withdraw(&self, replica: &Replica) -> Result<()> {
-        self.update(
-            replica,
-            "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?3
-              WHERE platform = ?1 AND platform_file_id = ?2 AND status = 'active'",
-        )
-        .await
-    }
-
     /// The platform kept a replica that was to be deleted. Where another one has taken its place meanwhile, it stays
     /// marked, and the next delete removes it.
     pub async fn keep(&self, replica: &Replica) -> Result<()> {

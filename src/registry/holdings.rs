@@ -1,10 +1,15 @@
 //! What the registry says an account holds, to be compared with what its platform lists.
 
+use std::time::Duration;
+
 use super::{NewIntent, Placement, Registry, Settlement, intents, rows};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, ContentKind, Digest, FileObject, PlatformId, Replica};
+use crate::model::{AccountId, ContentKind, Digest, FileObject, PlatformId, Replica, ReplicaStatus};
 use crate::store::{Json, Row, Session, Value, bind};
+
+/// A file whose sending ended without an answer longer ago has come, or will not.
+const EXPECTED_FOR: Duration = Duration::from_secs(3_600);
 
 /// Ids named in one statement.
 const AT_ONCE: usize = 1_000;
@@ -44,41 +49,86 @@ impl Registry {
             .await
     }
 
-    /// What is being sent to an account, or was and nobody knows yet how it ended.
+    /// What is being sent to an account, or was of late and nobody knows yet how it ended.
     pub async fn expected(&self, platform: &PlatformId, account: &AccountId) -> Result<Vec<Expected>> {
-        let (platform, account) = (platform.clone(), account.clone());
+        let (platform, account, now) = (platform.clone(), account.clone(), self.now());
         self.store
             .read(move |session| {
                 let sql = "SELECT remote_name, file_size FROM upload_intents
-                            WHERE platform = ?1 AND account = ?2 AND state = 'sending'";
-                let open = session.rows(sql, bind![rows::stored(&platform), account.as_str()])?;
+                            WHERE platform = ?1 AND account = ?2 AND state = 'sending'
+                              AND (lease_until > ?3 OR updated_at > ?4)";
+                let late = now.minus(EXPECTED_FOR);
+                let open = session.rows(sql, bind![rows::stored(&platform), account.as_str(), now, late])?;
                 open.iter().map(|row| Ok(Expected { remote_name: row.get(0)?, size: row.get(1)? })).collect()
             })
             .await
     }
 
-    /// Notes that a platform has just shown these files as they should be.
-    pub async fn confirm(&self, platform: &PlatformId, ids: Vec<String>) -> Result<()> {
-        let (platform, now) = (platform.clone(), self.now());
+    /// Notes that a platform showed these files as they should be, when it was `asked_at`.
+    pub async fn confirm(&self, platform: &PlatformId, ids: Vec<String>, asked_at: Timestamp) -> Result<()> {
+        let (platform, now) = (platform.clone(), asked_at);
         self.store
             .write(move |session| ids.chunks(AT_ONCE).try_for_each(|ids| confirm(session, &platform, ids, now)))
             .await
     }
 
-    /// Binds a file that is on a platform already to a content.
+    /// Whether the row of a remote file is as it was: last written then, or not there.
+    pub async fn is_unchanged(&self, platform: &PlatformId, id: &str, changed_at: Option<Timestamp>) -> Result<bool> {
+        let (platform, id) = (platform.clone(), id.to_owned());
+        self.store.read(move |session| Ok(last_written(session, &platform, &id)? == changed_at)).await
+    }
+
+    /// Gives a replica another status, if nobody has written its row since.
     ///
     /// # Errors
-    /// `Conflict` when the content has another live replica there.
-    pub async fn adopt(&self, new: NewIntent, settlement: Settlement) -> Result<Replica> {
+    /// `Conflict` when somebody has.
+    pub async fn turn(&self, replica: &Replica, changed_at: Option<Timestamp>, into: ReplicaStatus) -> Result<()> {
+        let (replica, now) = (replica.clone(), self.now());
+        self.store
+            .write(move |session| {
+                let changed = session.execute(
+                    "UPDATE platform_file_registry SET status = ?1, updated_at = ?2
+                      WHERE platform = ?3 AND platform_file_id = ?4 AND status = ?5
+                        AND COALESCE(updated_at, created_at) = ?6",
+                    bind![
+                        into.as_str(),
+                        now,
+                        rows::stored(&replica.platform),
+                        &replica.remote_id,
+                        replica.status.as_str(),
+                        changed_at
+                    ],
+                )?;
+                if changed == 1 { Ok(()) } else { Err(changed_meanwhile()) }
+            })
+            .await
+    }
+
+    /// Binds a file that is on a platform already to a content. `changed_at` is when the row that there may be of it was
+    /// last written.
+    ///
+    /// # Errors
+    /// `Conflict` when the content has another live replica there or is being sent, or somebody has bound the file.
+    pub async fn adopt(
+        &self,
+        new: NewIntent,
+        settlement: Settlement,
+        changed_at: Option<Timestamp>,
+    ) -> Result<Replica> {
         let now = self.now();
         self.store
             .write(move |session| {
-                session.lock(&new.placement.digest.hex())?;
+                let hex = new.placement.digest.hex();
+                session.lock(&hex)?;
+                if last_written(session, &new.placement.platform, &settlement.remote_id)? != changed_at {
+                    return Err(changed_meanwhile());
+                }
                 intents::retire_expired(session, &new.placement, now)?;
                 if let Some(other) = rows::active_replica(session, &new.placement)? {
                     return Err(another_copy(&other));
                 }
-                let file_id = intents::name_content(session, &new, now)?;
+                intents::close_dead(session, &new.placement, now)?;
+                let file_id = intents::name_content(session, &new, now, false)?;
                 intents::insert_replica(session, &new.placement, new.size, &file_id, &settlement, now)?;
                 Ok(intents::replica(&new.placement, settlement, now))
             })
@@ -88,10 +138,12 @@ impl Registry {
     /// Takes a platform's word for a replica: its name, dates and size there, and what it is for.
     ///
     /// # Errors
-    /// `Conflict` when the content has another live replica for the same purpose.
+    /// `Conflict` when the content has another live replica for the same purpose or is being sent for it, or somebody has
+    /// written the row since `changed_at`.
     pub async fn believe(
         &self,
         replica: &Replica,
+        changed_at: Option<Timestamp>,
         digest: Option<Digest>,
         object: &FileObject,
         content: ContentKind,
@@ -103,19 +155,22 @@ impl Registry {
                 if let Some(digest) = digest.filter(|_| purpose != replica.purpose) {
                     let (platform, account) = (replica.platform.clone(), replica.account.clone());
                     let placement = Placement { digest, platform, account, purpose: purpose.clone() };
+                    session.lock(&digest.hex())?;
+                    intents::close_dead(session, &placement, now)?;
                     if let Some(other) = rows::active_replica(session, &placement)? {
                         return Err(another_copy(&other));
                     }
                 }
                 let raw = object.raw.to_string();
-                session.execute(
+                let changed = session.execute(
                     "UPDATE platform_file_registry
                         SET remote_name = COALESCE(?3, remote_name), file_size = COALESCE(?4, file_size),
                             remote_created_at = COALESCE(?5, remote_created_at), expires_at = COALESCE(?6, expires_at),
                             purpose = ?9, content_kind = CASE WHEN purpose = ?9 THEN content_kind ELSE ?10 END,
                             platform_metadata = ?7, last_verified = ?8, updated_at = ?8,
                             verification_count = COALESCE(verification_count, 0) + 1
-                      WHERE platform = ?1 AND platform_file_id = ?2",
+                      WHERE platform = ?1 AND platform_file_id = ?2 AND status = 'active'
+                        AND COALESCE(updated_at, created_at) = ?11",
                     bind![
                         rows::stored(&replica.platform),
                         &replica.remote_id,
@@ -127,9 +182,10 @@ impl Registry {
                         now,
                         purpose.as_str(),
                         content.as_str(),
+                        changed_at,
                     ],
                 )?;
-                Ok(())
+                if changed == 1 { Ok(()) } else { Err(changed_meanwhile()) }
             })
             .await
     }
@@ -150,12 +206,26 @@ fn confirm(session: &mut Session<'_>, platform: &PlatformId, ids: &[String], now
     let sql = format!(
         "UPDATE platform_file_registry
             SET last_verified = ?1, updated_at = ?1, verification_count = COALESCE(verification_count, 0) + 1
-          WHERE platform = ?2 AND platform_file_id IN ({})",
+          WHERE platform = ?2 AND status = 'active' AND COALESCE(updated_at, created_at) < ?1
+            AND platform_file_id IN ({})",
         places.join(", ")
     );
     let mut values: Vec<Value<'_>> = vec![now.into(), rows::stored(platform).into()];
     values.extend(ids.iter().map(Value::from));
     session.execute(&sql, &values).map(drop)
+}
+
+fn last_written(session: &mut Session<'_>, platform: &PlatformId, id: &str) -> Result<Option<Timestamp>> {
+    let row = session.row(
+        "SELECT COALESCE(updated_at, created_at) FROM platform_file_registry
+          WHERE platform = ?1 AND platform_file_id = ?2",
+        bind![rows::stored(platform), id],
+    )?;
+    row.map(|row| row.get(0)).transpose()
+}
+
+fn changed_meanwhile() -> Error {
+    Error::new(ErrorKind::Conflict, "somebody has changed what is known of it meanwhile").with_hint("look again")
 }
 
 fn another_copy(other: &Replica) -> Error {

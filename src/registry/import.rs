@@ -4,6 +4,7 @@
 //! has. What a file was uploaded for the tool does not note: such a replica is known, and stands in for nothing until
 //! its platform has said it (`reconcile`).
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
@@ -104,12 +105,15 @@ impl Registry {
         let mut files: Vec<FileRecord> = std::mem::take(&mut gathered.contents).into_values().collect();
         for files in files.chunks_mut(AT_ONCE) {
             let digests: Vec<String> = files.iter().map(|file| file.digest.hex()).collect();
-            let known = self.store.read(move |session| Known::of(session, &digests)).await?;
+            let ids = files.iter().flat_map(|file| &file.replicas).map(|replica| replica.remote_id.clone()).collect();
+            let known = self.store.read(move |session| Known::of(session, &digests, ids)).await?;
             for file in files.iter_mut() {
                 known.sift(file, &mut report, &mut gathered);
             }
             if !dry_run {
                 self.register(files.to_vec()).await?;
+                let found = known.unhashed(&gathered);
+                self.store.write(move |session| link(session, &found)).await?;
             }
         }
         report.rejects = gathered.rejects;
@@ -198,7 +202,7 @@ struct Gathered {
     digests: HashMap<String, Digest>,
     /// Names, likewise.
     names: HashMap<String, String>,
-    remote_ids: HashSet<(PlatformId, String)>,
+    remote_ids: HashMap<(PlatformId, String), Digest>,
     rejects: Vec<Reject>,
     now: Timestamp,
 }
@@ -209,7 +213,7 @@ impl Gathered {
             contents: BTreeMap::new(),
             digests: HashMap::new(),
             names: HashMap::new(),
-            remote_ids: HashSet::new(),
+            remote_ids: HashMap::new(),
             rejects: Vec::new(),
             now,
         };
@@ -260,6 +264,8 @@ impl Gathered {
         let size = row.size().ok_or("it has no size")?;
         let name =
             row.text(&["original_name", "filename"]).or(file_id.and_then(|id| self.names.get(id)).map(String::as_str));
+        // It may be a path, and is a file's name here.
+        let name = name.and_then(|name| name.rsplit(['/', '\\']).next()).filter(|name| !name.is_empty());
         let name = name.map_or_else(|| digest.hex()[..12].to_owned(), str::to_owned);
         let mime = row.text(&["mime_type", "content_type"]).unwrap_or("application/octet-stream").to_owned();
         let identity = Identity { digest, size, mime };
@@ -270,8 +276,10 @@ impl Gathered {
     }
 
     fn take_replica(&mut self, table: &'static str, id: &str, digest: Digest, replica: Replica) -> Result<(), String> {
-        if !self.remote_ids.insert((replica.platform.clone(), replica.remote_id.clone())) {
-            return Ok(()); // another table said so
+        match self.remote_ids.entry((replica.platform.clone(), replica.remote_id.clone())) {
+            Entry::Occupied(said) if *said.get() == digest => return Ok(()), // another table said so
+            Entry::Occupied(said) => return Err(format!("another row has it as a copy of {}", said.get())),
+            Entry::Vacant(free) => drop(free.insert(digest)),
         }
         let Some(file) = self.contents.get_mut(&digest) else { return Err("its content is not known".to_owned()) };
         let other = file.replicas.iter().position(|other| other.platform == replica.platform);
@@ -292,17 +300,33 @@ impl Gathered {
 
 // ===== what is new of it =====
 
+/// Tells rows of which nobody knew the content.
+fn link(session: &mut Session<'_>, found: &[(PlatformId, String, Digest)]) -> Result<()> {
+    for (platform, id, digest) in found {
+        let hex = digest.hex();
+        session.execute(
+            "UPDATE platform_file_registry
+                SET file_hash = ?1,
+                    file_id = COALESCE(file_id, (SELECT original_file_id FROM file_hashes WHERE file_hash = ?1)),
+                    file_size = COALESCE(file_size, (SELECT file_size FROM file_hashes WHERE file_hash = ?1))
+              WHERE platform = ?2 AND platform_file_id = ?3 AND file_hash IS NULL",
+            bind![&hex, rows::stored(platform), id],
+        )?;
+    }
+    Ok(())
+}
+
 /// What the registry has of some contents.
 struct Known {
     contents: HashSet<String>,
-    /// Remote ids, whatever their content.
-    remote_ids: HashSet<(PlatformId, String)>,
+    /// Remote ids, and the content each is of, where that is known.
+    remote_ids: HashMap<(PlatformId, String), Option<String>>,
     /// Contents that have a copy of unknown purpose on a platform.
     unspecific: HashSet<(String, PlatformId)>,
 }
 
 impl Known {
-    fn of(session: &mut Session<'_>, digests: &[String]) -> Result<Known> {
+    fn of(session: &mut Session<'_>, digests: &[String], ids: Vec<String>) -> Result<Known> {
         let places: Vec<String> = (1..=digests.len()).map(|number| format!("?{number}")).collect();
         let places = places.join(", ");
         let values: Vec<Value<'_>> = digests.iter().map(Into::into).collect();
@@ -313,15 +337,38 @@ impl Known {
             "SELECT {}, file_hash FROM platform_file_registry WHERE file_hash IN ({places})",
             rows::REPLICA_COLUMNS
         );
-        let (mut remote_ids, mut unspecific) = (HashSet::new(), HashSet::new());
+        let mut unspecific = HashSet::new();
         for row in session.rows(&sql, &values)? {
             let replica = rows::replica(&row)?;
             if replica.purpose.as_str().is_empty() && replica.status == ReplicaStatus::Active {
-                unspecific.insert((row.get(10)?, replica.platform.clone()));
+                unspecific.insert((row.get(10)?, replica.platform));
             }
-            remote_ids.insert((replica.platform, replica.remote_id));
+        }
+        let mut remote_ids = HashMap::new();
+        for ids in ids.chunks(AT_ONCE) {
+            let places: Vec<String> = (1..=ids.len()).map(|number| format!("?{number}")).collect();
+            let sql = format!(
+                "SELECT platform, platform_file_id, file_hash FROM platform_file_registry WHERE platform_file_id IN ({})",
+                places.join(", ")
+            );
+            let values: Vec<Value<'_>> = ids.iter().map(Into::into).collect();
+            for row in session.rows(&sql, &values)? {
+                if let Ok(platform) = PlatformId::new(&row.get::<String>(0)?) {
+                    remote_ids.insert((platform, row.get(1)?), row.get(2)?);
+                }
+            }
         }
         Ok(Known { contents, remote_ids, unspecific })
+    }
+
+    /// Remote ids in the registry whose content nobody knew, and what the rows say of them.
+    fn unhashed(&self, gathered: &Gathered) -> Vec<(PlatformId, String, Digest)> {
+        let is_unknown = |(_, hex): &(&(PlatformId, String), &Option<String>)| hex.is_none();
+        let told = |((platform, id), _): (&(PlatformId, String), &Option<String>)| {
+            let digest = gathered.remote_ids.get(&(platform.clone(), id.clone()))?;
+            Some((platform.clone(), id.clone(), *digest))
+        };
+        self.remote_ids.iter().filter(is_unknown).filter_map(told).collect()
     }
 
     /// Counts a file, and leaves in it what is new.
@@ -332,9 +379,17 @@ impl Known {
             false => report.contents += 1,
         }
         file.replicas.retain(|replica| {
-            if self.remote_ids.contains(&(replica.platform.clone(), replica.remote_id.clone())) {
-                report.known_replicas += 1;
-                return false;
+            match self.remote_ids.get(&(replica.platform.clone(), replica.remote_id.clone())) {
+                Some(Some(other)) if *other != hex => {
+                    let why = format!("the registry has {} as a copy of sha256:{other}", replica.remote_id);
+                    gathered.reject("platform_file_registry", replica.remote_id.clone(), why);
+                    return false;
+                }
+                Some(_) => {
+                    report.known_replicas += 1;
+                    return false;
+                }
+                None => {}
             }
             if self.unspecific.contains(&(hex.clone(), replica.platform.clone())) {
                 let why = format!("the registry has another copy of {} on {}", file.digest, replica.platform);

@@ -126,14 +126,14 @@ impl Registry {
                 }
                 retire_expired(session, &intent.placement, now)?;
                 if let Some(replica) = rows::active_replica(session, &intent.placement)? {
-                    name_content(session, &intent, now)?;
+                    name_content(session, &intent, now, true)?;
                     return Ok(Claim::AlreadyThere(Box::new(replica)));
                 }
                 match claim(session, &intent, &owner, now)? {
                     Claimed::Held => Ok(Claim::Held),
                     Claimed::Ours(intent) => Ok(Claim::Ours(Box::new(HeldIntent::new(registry, intent)))),
                     Claimed::AlreadyThere(replica) => {
-                        name_content(session, &intent, now)?;
+                        name_content(session, &intent, now, true)?;
                         Ok(Claim::AlreadyThere(replica))
                     }
                 }
@@ -174,13 +174,19 @@ impl Registry {
     /// Binds the replica and closes the intent, in one transaction.
     ///
     /// # Errors
-    /// `Conflict` when another holder took the intent over meanwhile: then nothing is written.
+    /// `Conflict` when another holder took the intent over meanwhile, or the content got another replica there: then
+    /// nothing is written.
     pub async fn settle(&self, intent: &Intent, new: &NewIntent, settlement: Settlement) -> Result<Replica> {
         let (intent, new, now) = (intent.clone(), new.clone(), self.now());
         self.store
             .write(move |session| {
+                session.lock(&intent.placement.digest.hex())?;
                 close(session, &intent, "bound", None, now)?;
-                let file_id = name_content(session, &new, now)?;
+                let other = rows::active_replica(session, &intent.placement)?;
+                if other.is_some_and(|other| other.remote_id != settlement.remote_id) {
+                    return Err(taken_over());
+                }
+                let file_id = name_content(session, &new, now, true)?;
                 insert_replica(session, &intent.placement, intent.size, &file_id, &settlement, now)?;
                 Ok(replica(&intent.placement, settlement, now))
             })
@@ -397,6 +403,27 @@ fn begin(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp
     }))
 }
 
+/// Ends an open claim whose holder is dead, for good: what it may have sent is bound, or found as an orphan.
+///
+/// # Errors
+/// `Conflict` while the holder is alive.
+pub(super) fn close_dead(session: &mut Session<'_>, placement: &Placement, now: Timestamp) -> Result<()> {
+    match open_intent(session, placement)? {
+        None => Ok(()),
+        Some(open) if open.lease_until > now => {
+            Err(Error::new(ErrorKind::Conflict, "this content is being sent there").with_hint("look again later"))
+        }
+        Some(open) => {
+            session.execute(
+                "UPDATE upload_intents SET state = 'failed', fence = fence + 1, error = 'bound by another', updated_at = ?2
+                  WHERE id = ?1 AND state = 'sending'",
+                bind![Id(&open.id), now],
+            )?;
+            Ok(())
+        }
+    }
+}
+
 fn close(session: &mut Session<'_>, intent: &Intent, state: &str, why: Option<&str>, now: Timestamp) -> Result<()> {
     let closed = session.execute(
         "UPDATE upload_intents SET state = ?3, error = ?4, updated_at = ?5
@@ -406,15 +433,21 @@ fn close(session: &mut Session<'_>, intent: &Intent, state: &str, why: Option<&s
     if closed == 1 { Ok(()) } else { Err(taken_over()) }
 }
 
-/// Makes sure the content and this name of it have rows; returns the id of the name's row.
-pub(super) fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Timestamp) -> Result<String> {
+/// Makes sure the content and this name of it have rows; returns the id of the name's row. What somebody hands over
+/// comes out of the trash.
+pub(super) fn name_content(
+    session: &mut Session<'_>,
+    new: &NewIntent,
+    now: Timestamp,
+    is_handed_over: bool,
+) -> Result<String> {
     let hex = new.placement.digest.hex();
-    if let Some(id) = named(session, &hex, new)? {
+    if let Some(id) = named(session, &hex, new, is_handed_over)? {
         return Ok(id);
     }
     // One content may come from many at the same time, under one name.
     session.lock(&hex)?;
-    if let Some(id) = named(session, &hex, new)? {
+    if let Some(id) = named(session, &hex, new, is_handed_over)? {
         return Ok(id);
     }
     let original = session.row("SELECT original_file_id FROM file_hashes WHERE file_hash = ?1", bind![&hex])?;
@@ -442,14 +475,15 @@ pub(super) fn name_content(session: &mut Session<'_>, new: &NewIntent, now: Time
          VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6)
          ON CONFLICT (file_hash) DO UPDATE
             SET duplicate_count = COALESCE(file_hashes.duplicate_count, 0) + 1, updated_at = excluded.updated_at,
-                trashed_at = NULL, original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)",
-        bind![Id(&new_id()), &hex, Id(&id), new.size, &new.mime, now],
+                trashed_at = CASE WHEN ?7 THEN NULL ELSE file_hashes.trashed_at END,
+                original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)",
+        bind![Id(&new_id()), &hex, Id(&id), new.size, &new.mime, now, is_handed_over],
     )?;
     Ok(id)
 }
 
 /// The row of this name, if there is one: it may have been in the trash, and nobody's.
-fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent) -> Result<Option<String>> {
+fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent, is_handed_over: bool) -> Result<Option<String>> {
     let row = session.row(
         "SELECT f.id, h.trashed_at IS NOT NULL, f.user_id IS NULL
            FROM file_uploads f JOIN file_hashes h ON h.file_hash = f.file_hash
@@ -458,7 +492,7 @@ fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent) -> Result<Option
     )?;
     let Some(row) = row else { return Ok(None) };
     let id: String = row.get(0)?;
-    if row.get(1)? {
+    if is_handed_over && row.get(1)? {
         session.execute("UPDATE file_hashes SET trashed_at = NULL WHERE file_hash = ?1", bind![hex])?;
     }
     if let Some(owner) = new.owner.as_ref().filter(|_| row.get(2).unwrap_or(false)) {

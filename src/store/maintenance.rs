@@ -14,6 +14,9 @@ use crate::error::Result;
 /// Rows removed in one transaction: writers wait no longer than that.
 const AT_ONCE: u64 = 10_000;
 
+/// Nothing younger is history, whatever the caller says.
+const YOUNGEST: Duration = Duration::from_secs(86_400);
+
 /// A table that grows with everything that happens: its key, and which of its rows are history at ?1.
 struct History {
     table: &'static str,
@@ -23,7 +26,8 @@ struct History {
 
 const OF_ALL: &[History] = &[
     History { table: "upload_intents", key: "id", is_old: "state <> 'sending' AND updated_at < ?1" },
-    History { table: "resilience_state", key: "key", is_old: "updated_at < ?1" },
+    // An operator's word on a breaker holds until it is taken back, however long ago it was given.
+    History { table: "resilience_state", key: "key", is_old: "updated_at < ?1 AND key NOT LIKE 'breaker/%'" },
 ];
 
 /// The audit trail is no history to be removed: who keeps it how long is a matter of law.
@@ -56,7 +60,8 @@ impl Store {
     /// # Errors
     /// `Registry`.
     pub fn maintain(&self, now: Timestamp, keep: Duration, dry_run: bool) -> Result<Maintenance> {
-        let before = now.minus(keep);
+        // Younger state is in force.
+        let before = now.minus(keep.max(YOUNGEST));
         let size_before = self.read_blocking(migrations::size)?;
         let mut done = Maintenance { size_before, ..Maintenance::default() };
         if !dry_run {
@@ -143,6 +148,7 @@ fn tend_months(session: &mut Session<'_>, now: Timestamp, before: Timestamp) -> 
     let (mut made, mut dropped) = (0, 0);
     let tables = if session.is_postgres() { BY_MONTH } else { &[] };
     for (table, column, is_history) in tables {
+        session.row("SELECT exai_files_by_month(?1, ?2, ?3)::text", bind![*table, *column, i64::MAX])?;
         let sql = "SELECT exai_files_make_months(?1, ?2, ?3)";
         made += session.one(sql, bind![*table, *column, now])?.get::<u64>(0)?;
         if *is_history {

@@ -363,6 +363,13 @@ impl Connection {
         answer
     }
 
+    /// As [`batch`](Self::batch), for what may take long: it is waited for however long it takes.
+    pub(super) fn patient_batch(&mut self, sql: &str) -> Result<()> {
+        let answer = self.runtime.block_on(self.client.batch_execute(sql)).map_err(|error| failed(&error));
+        self.has_failed |= answer.is_err();
+        answer
+    }
+
     pub(super) fn lock(&mut self, name: &str) -> Result<()> {
         self.rows("SELECT pg_advisory_xact_lock(hashtextextended(?1, 0))::text", bind![name]).map(drop)
     }

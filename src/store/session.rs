@@ -98,6 +98,17 @@ impl<'s> Session<'s> {
         }
     }
 
+    /// As [`batch`](Self::batch), without a limit of time: for changes of the schema.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub(super) fn patient_batch(&mut self, sql: &str) -> Result<()> {
+        match &mut self.0 {
+            Engine::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
+            Engine::Postgres(connection) => connection.patient_batch(sql),
+        }
+    }
+
     /// Makes other jobs with the same name wait until this one's transaction has ended. SQLite has one writer anyway.
     ///
     /// # Errors

@@ -29,6 +29,9 @@ const BATCH: usize = 64;
 
 const READERS: usize = 2;
 
+/// Bytes that are written anew in a second or two.
+const MOST_COMPACTED: u64 = 256 << 20;
+
 /// A file of which this part is free is written anew without it.
 const WORTH_COMPACTING: u64 = 4;
 
@@ -140,7 +143,9 @@ impl Sqlite {
         }
         let connection = connect(&self.path, false, "FULL").map_err(|error| cannot_open(&self.path, error))?;
         let pages = |pragma| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, u64>(0));
-        if pages("freelist_count")? * WORTH_COMPACTING > pages("page_count")? {
+        let (free, all) = (pages("freelist_count")?, pages("page_count")?);
+        // Others wait meanwhile, and not for ever: what is left in a large file is used again.
+        if free * WORTH_COMPACTING > all && (all - free) * pages("page_size")? < MOST_COMPACTED {
             connection.execute_batch("VACUUM")?;
         }
         connection.execute_batch("PRAGMA optimize")?;

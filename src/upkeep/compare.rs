@@ -1,6 +1,7 @@
 //! What a platform lists against what the registry says it holds. Nothing here asks or changes anything.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -41,7 +42,13 @@ pub struct Difference {
     pub remote: Option<FileObject>,
     /// Our replica.
     pub local: Option<Replica>,
+    /// When its row was last written: whoever acts on this must find it so.
+    #[serde(skip)]
+    pub changed_at: Option<Timestamp>,
 }
+
+/// A deletion that was begun so long ago was cut short.
+const CUT_SHORT: Duration = Duration::from_secs(600);
 
 /// The two sides. The listing was begun at `asked_at`; holdings and expected files were read after it had ended.
 #[derive(Debug)]
@@ -79,7 +86,11 @@ impl Sides {
         }
         let (sign, why) = match (held.replica.status, &object.status) {
             // Its deletion is under way, here or there.
-            (ReplicaStatus::Deleting, _) | (ReplicaStatus::Deleted, RemoteStatus::Deleted) => return None,
+            (ReplicaStatus::Deleting, _) if !self.was_cut_short(held) => return None,
+            (ReplicaStatus::Deleting | ReplicaStatus::Deleted, RemoteStatus::Deleted) => return None,
+            (ReplicaStatus::Deleting, _) => {
+                (Sign::OnlyRemote, vec![format!("its deletion was begun at {}", held.changed_at)])
+            }
             (ReplicaStatus::Deleted | ReplicaStatus::Error, _) => {
                 (Sign::OnlyRemote, vec![format!("noted here as {}", held.replica.status.as_str())])
             }
@@ -109,7 +120,12 @@ impl Sides {
 
     fn missing(&self, held: &Holding) -> Option<Difference> {
         let replica = &held.replica;
-        if replica.status != ReplicaStatus::Active || held.changed_at >= self.asked_at {
+        let is_held = match replica.status {
+            ReplicaStatus::Active => true,
+            ReplicaStatus::Deleting => self.was_cut_short(held),
+            ReplicaStatus::Deleted | ReplicaStatus::Error => false,
+        };
+        if !is_held || held.changed_at >= self.asked_at {
             return None;
         }
         let why = match replica.expires_at.filter(|at| *at <= self.asked_at) {
@@ -117,6 +133,10 @@ impl Sides {
             None => Vec::new(),
         };
         Some(self.difference(Sign::OnlyLocal, None, Some(held), why))
+    }
+
+    fn was_cut_short(&self, held: &Holding) -> bool {
+        self.asked_at.since(held.changed_at) > CUT_SHORT
     }
 
     fn difference(
@@ -140,6 +160,7 @@ impl Sides {
             why,
             remote: object.cloned(),
             local: replica.cloned(),
+            changed_at: held.map(|held| held.changed_at),
         }
     }
 }
@@ -179,7 +200,7 @@ mod tests {
     use super::*;
     use crate::model::{ContentKind, Origin, Purpose};
 
-    const ASKED: Timestamp = Timestamp(1_000);
+    const ASKED: Timestamp = Timestamp(1_000_000_000_000);
 
     fn object(id: &str, status: RemoteStatus) -> FileObject {
         FileObject {
@@ -256,13 +277,21 @@ mod tests {
             (None, Some(Deleting), None),
             (None, Some(Deleted), None),
         ] {
-            let held_before = held.map(|status| (status, 999));
+            let held_before = held.map(|status| (status, ASKED.0 - 1));
             assert_eq!(sign(listed.clone(), held_before, &[]), expected, "{listed:?} there, {held:?} here");
             if held.is_some() {
-                let held_after = held.map(|status| (status, 1_000));
+                let held_after = held.map(|status| (status, ASKED.0));
                 assert_eq!(sign(listed, held_after, &[]), None, "written since the listing was begun: not judged");
             }
         }
+    }
+
+    #[test]
+    fn a_deletion_that_was_cut_short_comes_to_light() {
+        let long_ago = Some((ReplicaStatus::Deleting, 1));
+        assert_eq!(sign(Some(RemoteStatus::Ready), long_ago, &[]), Some(Sign::OnlyRemote));
+        assert_eq!(sign(None, long_ago, &[]), Some(Sign::OnlyLocal));
+        assert_eq!(sign(Some(RemoteStatus::Deleted), long_ago, &[]), None);
     }
 
     #[test]

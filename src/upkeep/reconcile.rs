@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::compare::{Difference, Sides, Sign};
 use crate::clock::Timestamp;
-use crate::content::read_tag;
+use crate::content::{local_name, read_tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Connection, EnsureRequest, Manager, Transfers};
-use crate::model::{AccountId, Digest, FileObject, Operation, Origin, PlatformId, Replica};
+use crate::model::{AccountId, Digest, FileObject, Operation, Origin, PlatformId, Replica, ReplicaStatus};
 use crate::registry::{FileFilter, NewIntent, Placement, Settlement};
 
 /// What to do about files that only the platform has.
@@ -174,7 +174,7 @@ pub async fn reconcile(manager: &Manager, request: &ReconcileRequest, within: Du
         match sides(manager, connection, deadline).await? {
             Ok(sides) => {
                 let steps = plan(manager, connection, request, &sides, &mut found).await?;
-                compared.push((connection, steps));
+                compared.push((connection, sides.asked_at, steps));
             }
             Err(error) => found.unasked.push(Unasked {
                 platform: connection.platform.id().clone(),
@@ -183,11 +183,11 @@ pub async fn reconcile(manager: &Manager, request: &ReconcileRequest, within: Du
             }),
         }
     }
-    for (connection, mut steps) in compared {
+    for (connection, asked_at, mut steps) in compared {
         if !request.dry_run {
             let confirmed = |step: &&Step| step.difference.sign == Sign::Equal;
             let ids = steps.iter().filter(confirmed).map(|step| step.difference.remote_id.clone()).collect();
-            manager.registry().confirm(connection.platform.id(), ids).await?;
+            manager.registry().confirm(connection.platform.id(), ids, asked_at).await?;
             let missing = Missing::of(connection, &steps, deadline).await;
             for step in steps.iter_mut().filter(|step| step.action != Action::None) {
                 match carry_out(manager, connection, step, &missing, deadline).await {
@@ -208,7 +208,10 @@ fn chosen<'m>(manager: &'m Manager, request: &ReconcileRequest) -> Result<Vec<&'
         false => request.platforms.clone(),
     };
     let mut connections = Vec::new();
-    for platform in &platforms {
+    for (number, platform) in platforms.iter().enumerate() {
+        if platforms[..number].contains(platform) {
+            continue;
+        }
         connections.extend(manager.accounts_or(platform, request.account.as_ref())?);
     }
     Ok(connections)
@@ -222,9 +225,9 @@ async fn sides(manager: &Manager, connection: &Connection, deadline: Instant) ->
         Ok(listed) => listed,
         Err(error) => return Ok(Err(error)),
     };
-    // Our side second: what was bound meanwhile is explained.
-    let held = manager.registry().holdings(&platform, &account).await?;
+    // Our side second, and what is on its way before what is there: what is bound meanwhile is explained by one of them.
     let expected = manager.registry().expected(&platform, &account).await?;
+    let held = manager.registry().holdings(&platform, &account).await?;
     Ok(Ok(Sides { platform, account, asked_at, listed, held, expected }))
 }
 
@@ -275,6 +278,7 @@ fn decide(
     let obstacle = match action {
         Action::Delete => too_young(difference, request, now),
         Action::Adopt => not_adoptable(connection, difference),
+        Action::Forget | Action::Reupload => too_new(connection, difference, now),
         Action::None if request.winner != Winner::None => unchangeable(difference),
         _ => None,
     };
@@ -282,7 +286,8 @@ fn decide(
 }
 
 fn won(winner: Winner, difference: &Difference) -> Action {
-    let ours = match has_other_content(difference) {
+    // Nothing is taken away that cannot be made anew.
+    let ours = match has_other_content(difference) && difference.digest.is_some() {
         true => Action::Reupload,
         false => Action::None,
     };
@@ -295,9 +300,10 @@ fn won(winner: Winner, difference: &Difference) -> Action {
     match winner {
         Winner::None => Action::None,
         Winner::Local => ours,
-        // What cannot be used wins nothing.
-        _ if difference.sign == Sign::Unreadable => ours,
         Winner::Newest if !is_newer_there => ours,
+        // What cannot be used wins nothing, and another content is not the one whose digest we know.
+        _ if difference.sign == Sign::Unreadable => ours,
+        _ if has_other_content(difference) && difference.digest.is_some() => Action::None,
         Winner::Newest | Winner::Platform => Action::Believe,
     }
 }
@@ -307,8 +313,24 @@ fn has_other_content(difference: &Difference) -> bool {
 }
 
 fn unchangeable(difference: &Difference) -> Option<String> {
-    let is_ours = difference.sign == Sign::Differs && !has_other_content(difference);
-    is_ours.then(|| "what differs cannot be changed on the platform".to_owned())
+    let why = match difference.sign {
+        Sign::Differs | Sign::Unreadable if has_other_content(difference) => match difference.digest {
+            Some(_) => "its size says that it is another content than ours",
+            None => "our content is not known, and could not be made anew",
+        },
+        Sign::Differs => "what differs cannot be changed on the platform",
+        _ => return None,
+    };
+    Some(why.to_owned())
+}
+
+/// Where a listing is all there is to go by, a new file may not be in it yet.
+fn too_new(connection: &Connection, difference: &Difference, now: Timestamp) -> Option<String> {
+    let horizon = connection.commit_horizon;
+    let placed = difference.local.as_ref().map(|replica| replica.created_at)?;
+    let is_only_listed = difference.sign == Sign::OnlyLocal && !connection.platform.capabilities().has_get;
+    (is_only_listed && now.since(placed) < horizon)
+        .then(|| format!("it was placed less than {} s ago: the platform may not list it yet", horizon.as_secs()))
 }
 
 fn too_young(difference: &Difference, request: &ReconcileRequest, now: Timestamp) -> Option<String> {
@@ -368,32 +390,42 @@ async fn told_by_name(manager: &Manager, difference: &Difference) -> Result<Opti
 
 // ===== doing =====
 
-/// Replicas that their platform has certainly lost.
-struct Missing {
-    /// Where files cannot be asked for by id: what a second listing still shows. `None`: ask for each.
-    listed_again: Option<HashSet<String>>,
+/// How to tell whether a platform has certainly lost a file.
+enum Missing {
+    /// It is asked for each.
+    Ask,
+    /// It cannot be: what a second listing still shows.
+    ListedAgain(HashSet<String>),
+    /// That failed.
+    Unknown(String),
 }
 
 impl Missing {
     async fn of(connection: &Connection, steps: &[Step], deadline: Instant) -> Missing {
         let is_wanted = steps.iter().any(|step| step.difference.sign == Sign::OnlyLocal && step.action.takes_away());
         if connection.platform.capabilities().has_get || !is_wanted {
-            return Missing { listed_again: None };
+            return Missing::Ask;
         }
-        let known = || steps.iter().map(|step| step.difference.remote_id.clone()).collect();
-        let listed = connection.list_all(deadline).await.inspect_err(|error| {
-            tracing::warn!(platform = %connection.platform.id(), %error, "files could not be listed a second time");
-        });
-        // Without a second listing nothing counts as lost.
-        Missing {
-            listed_again: Some(listed.map_or_else(|_| known(), |files| files.into_iter().map(|f| f.id).collect())),
+        match connection.list_all(deadline).await {
+            Ok(files) => Missing::ListedAgain(files.into_iter().map(|file| file.id).collect()),
+            Err(error) => Missing::Unknown(error.message().to_owned()),
         }
     }
 
-    async fn is_gone(&self, manager: &Manager, replica: &Replica, deadline: Instant) -> Result<bool> {
-        match &self.listed_again {
-            Some(listed) => Ok(!listed.contains(&replica.remote_id)),
-            None => manager.is_gone(replica, deadline).await,
+    /// # Errors
+    /// `Conflict` when it is there after all; the platform's when it cannot be asked.
+    async fn check(&self, manager: &Manager, replica: &Replica, deadline: Instant) -> Result<()> {
+        let is_gone = match self {
+            Missing::Ask => manager.is_gone(replica, deadline).await?,
+            Missing::ListedAgain(listed) => !listed.contains(&replica.remote_id),
+            Missing::Unknown(why) => {
+                let what = format!("the platform could not be asked a second time: {why}");
+                return Err(Error::new(ErrorKind::Unavailable, what));
+            }
+        };
+        match is_gone {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Conflict, "the platform has it after all")),
         }
     }
 }
@@ -406,61 +438,69 @@ async fn carry_out(
     deadline: Instant,
 ) -> Result<()> {
     let difference = &step.difference;
+    let changed_at = difference.changed_at;
     match (step.action, &difference.remote, &difference.local) {
         (Action::Adopt, Some(object), _) => adopt(manager, connection, difference, object, deadline).await,
         (Action::Delete, Some(object), _) => {
-            if difference.local.is_none() && manager.registry().knows_remote(&difference.platform, &object.id).await? {
+            if !manager.registry().is_unchanged(&difference.platform, &object.id, changed_at).await? {
                 return Err(Error::new(ErrorKind::Conflict, "somebody has bound it meanwhile"));
             }
-            manager.remove(connection, &object.id, deadline).await
+            manager.remove(connection, &object.id, deadline).await?;
+            match &difference.local {
+                Some(replica) => manager.registry().mark_deleted(replica).await,
+                None => Ok(()),
+            }
         }
         (Action::Believe, Some(object), Some(replica)) => {
             let rule =
                 object.purpose.as_ref().and_then(|purpose| connection.platform.capabilities().rule(purpose.as_str()));
             let content = rule.map(|rule| rule.content).unwrap_or_default();
-            manager.registry().believe(replica, difference.digest, object, content).await
+            manager.registry().believe(replica, changed_at, difference.digest, object, content).await
         }
-        (Action::Forget, _, Some(replica)) => give_up(manager, difference, replica, missing, deadline).await,
+        (Action::Forget, _, Some(replica)) => {
+            missing.check(manager, replica, deadline).await?;
+            manager.registry().turn(replica, changed_at, ReplicaStatus::Deleted).await
+        }
         (Action::Reupload, None, Some(replica)) => {
-            give_up(manager, difference, replica, missing, deadline).await?;
-            make_anew(manager, difference, replica, deadline).await
+            missing.check(manager, replica, deadline).await?;
+            manager.registry().turn(replica, changed_at, ReplicaStatus::Deleted).await?;
+            make_anew(manager, difference, replica, deadline).await.map(drop)
         }
         (Action::Reupload, Some(object), Some(replica)) => {
             // It is not handed out any more; where no other can be made, it is better than none.
-            manager.registry().withdraw(replica).await?;
-            if let Err(error) = make_anew(manager, difference, replica, deadline).await {
-                manager.registry().keep(replica).await?;
-                return Err(error);
+            manager.registry().turn(replica, changed_at, ReplicaStatus::Deleting).await?;
+            match make_anew(manager, difference, replica, deadline).await {
+                Ok(new) if new.remote_id != object.id => {
+                    manager.remove(connection, &object.id, deadline).await?;
+                    manager.registry().mark_deleted(replica).await
+                }
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    manager.registry().keep(replica).await?;
+                    Err(error)
+                }
             }
-            manager.remove(connection, &object.id, deadline).await?;
-            manager.registry().mark_deleted(replica).await
         }
         _ => Ok(()),
     }
 }
 
-async fn give_up(
+async fn make_anew(
     manager: &Manager,
     difference: &Difference,
     replica: &Replica,
-    missing: &Missing,
     deadline: Instant,
-) -> Result<()> {
-    if difference.sign == Sign::OnlyLocal && !missing.is_gone(manager, replica, deadline).await? {
-        return Err(Error::new(ErrorKind::Conflict, "the platform has it after all"));
-    }
-    manager.registry().mark_deleted(replica).await
-}
-
-async fn make_anew(manager: &Manager, difference: &Difference, replica: &Replica, deadline: Instant) -> Result<()> {
-    let Some(digest) = difference.digest else { return Ok(()) };
+) -> Result<Replica> {
+    let digest = difference.digest.ok_or_else(|| Error::new(ErrorKind::NotFound, "its content is not known"))?;
+    let purpose = replica.purpose.as_str();
     let request = EnsureRequest {
         platform: replica.platform.clone(),
-        purpose: Some(replica.purpose.to_string()),
+        account: Some(replica.account.clone()),
+        purpose: (!purpose.is_empty()).then(|| purpose.to_owned()),
         max_age: Duration::MAX,
         deadline: deadline.saturating_duration_since(Instant::now()),
     };
-    manager.ensure(&digest.to_string(), request, &Transfers::default()).await.map(drop)
+    manager.ensure(&digest.to_string(), request, &Transfers::default()).await
 }
 
 async fn adopt(
@@ -479,7 +519,11 @@ async fn adopt(
         }
         (None, _) => read(connection, object, deadline).await?,
     };
+    if manager.is_gone_remote(connection, &object.id, purpose, deadline).await? {
+        return Err(Error::new(ErrorKind::NotFound, "the platform does not have it any more"));
+    }
     let name = read_tag(&difference.name).map_or_else(|| difference.name.clone(), |(name, _)| name);
+    let name = local_name(&name).unwrap_or_else(|| digest.hex()[..12].to_owned());
     let capabilities = connection.platform.capabilities();
     let created_at = object.created_at.unwrap_or_else(|| manager.clock().now());
     let new = NewIntent {
@@ -504,7 +548,7 @@ async fn adopt(
         raw: object.raw.clone(),
         origin: Origin::Adopted,
     };
-    manager.registry().adopt(new, settlement).await.map(drop)
+    manager.registry().adopt(new, settlement, difference.changed_at).await.map(drop)
 }
 
 /// Digest and size of what the platform gives back.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exai_files::clock::{Clock, TestClock, Timestamp};
+use exai_files::error::ErrorKind;
 use exai_files::model::{
     AccountId, ContentKind, Digest, FileRecord, Fingerprint, Identity, Origin, PlatformId, Purpose, Replica,
     ReplicaStatus,
 };
-use exai_files::registry::{FileFilter, Registry};
+use exai_files::registry::{Claim, FileFilter, NewIntent, Placement, Registry, Settlement};
 use exai_files::store::Location;
 
 use crate::databases::{POOLED, new_database, open};
@@ -87,4 +88,52 @@ async fn registers_and_lists(location: Location) {
 async fn what_is_known_from_elsewhere_is_taken_in_once_and_listed_page_by_page() {
     registers_and_lists(Location::file(":memory:")).await;
     registers_and_lists(Location::Postgres(new_database(POOLED))).await;
+}
+
+fn to_be_placed() -> NewIntent {
+    let placement = Placement {
+        digest: Digest([3; 32]),
+        platform: PlatformId::new("moonshot").unwrap(),
+        account: AccountId::default(),
+        purpose: Purpose::new("file-extract"),
+    };
+    let (name, mime) = ("a.txt".to_owned(), "text/plain".to_owned());
+    NewIntent { placement, remote_name: name.clone(), name, size: 5, mime, owner: None }
+}
+
+fn stored_as(id: &str) -> Settlement {
+    Settlement {
+        remote_id: id.to_owned(),
+        remote_name: "a.txt".to_owned(),
+        content: ContentKind::Opaque,
+        created_at: Timestamp(1),
+        expires_at: None,
+        raw: serde_json::Value::Null,
+        origin: Origin::Sent,
+    }
+}
+
+/// A copy found on the platform and a sending of the same content: one of the two is bound, and the other one is told.
+async fn binds_one_of_two(location: Location) {
+    let clock = TestClock::at(Timestamp::from_unix_seconds(1_800_000_000));
+    let registry = Registry::new(open(&location), open(&Location::file(":memory:")), Arc::new(clock.clone()));
+    let new = to_be_placed();
+    let Claim::Ours(claim) = registry.intend(new.clone(), Vec::new()).await.unwrap() else { panic!("it is free") };
+    let refused = registry.adopt(new.clone(), stored_as("found"), None).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict, "it is being sent: {refused}");
+    clock.advance(Duration::from_secs(31));
+    let unbound = registry.adopt(new.clone(), stored_as("found"), Some(Timestamp(1))).await.unwrap_err();
+    assert_eq!(unbound.kind(), ErrorKind::Conflict, "it was seen otherwise: {unbound}");
+    registry.adopt(new.clone(), stored_as("found"), None).await.unwrap();
+    let late = registry.settle(&claim, &new, stored_as("sent")).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Conflict, "{late}");
+    let again = registry.intend(new.clone(), Vec::new()).await.unwrap();
+    assert!(matches!(again, Claim::AlreadyThere(replica) if replica.remote_id == "found"));
+    assert_eq!(registry.expected(&new.placement.platform, &new.placement.account).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn of_a_copy_that_is_found_and_one_that_is_sent_only_one_is_bound() {
+    binds_one_of_two(Location::file(":memory:")).await;
+    binds_one_of_two(Location::Postgres(new_database(POOLED))).await;
 }

@@ -195,7 +195,13 @@ async fn an_expired_replica_is_never_handed_out_again() {
 }
 
 fn ensure_request(platform: &str, max_age: Duration) -> EnsureRequest {
-    EnsureRequest { platform: PlatformId::new(platform).unwrap(), purpose: None, max_age, deadline: DEADLINE }
+    EnsureRequest {
+        platform: PlatformId::new(platform).unwrap(),
+        account: None,
+        purpose: None,
+        max_age,
+        deadline: DEADLINE,
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--name", metavar="TEXT", help="Only files whose name contains this.")
 @click.option("--digest", metavar="START", help="Only files whose digest begins so.")
 @click.option("--tag", multiple=True, metavar="TAG", help="Only files with this tag; repeat it for all of several.")
-@click.option("--owner", metavar="NAME", help="Only files that this one handed over.")
+@click.option("--owner", metavar="NAME", help="Only files that this one handed over first.")
 @click.option("--status", type=click.Choice(["live", "unplaced", "trashed"]), help="Default: all but the trash.")
 @click.option("--newer-than", type=float, metavar="SECONDS", help="Only files uploaded within this time.")
 @click.option("--older-than", type=float, metavar="SECONDS", help="Only files uploaded before that.")

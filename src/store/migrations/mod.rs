@@ -138,7 +138,7 @@ pub(super) fn migrate(session: &mut Session<'_>, now: Timestamp, adopt: bool) ->
             version {number} PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at {time} NOT NULL)"
     ))?;
     for step in &plan.steps {
-        session.batch(step.sql)?;
+        session.patient_batch(step.sql)?;
         session.execute(
             &format!("INSERT INTO {journal} (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, ?4)"),
             bind![step.version, step.name, checksum(step.sql), now],

@@ -263,3 +263,20 @@ def test_one_that_was_changed_meanwhile_is_left_alone(files, sim, paper, change)
 
 def test_the_same_platform_twice_is_one(files, paper):
     assert files.reconcile(platform=["kimi", "moonshot"]).equal == 1
+
+
+def test_a_deletion_that_was_cut_short_comes_to_light_and_is_finished(files, sim, paper, change):
+    hours_ago = "now() - interval '2 hours'" if databases.IS_POSTGRES else "created_at - 7200000000"
+    change(f"UPDATE platform_file_registry SET status = 'deleting', updated_at = {hours_ago}")
+    found = files.reconcile()
+    assert {(each.sign, each.why[0][:25]) for each in found.differences} == {("+", "its deletion was begun at")}
+    kept = files.reconcile(only_remote="adopt")
+    assert {each.obstacle for each in kept.differences} == {"somebody has begun to delete it"}
+    sim.moonshot.vanish(sim.moonshot.files[0].id)
+    done = files.reconcile(only_remote="delete", only_local="reupload", min_age=0)
+    assert {(each.platform, each.action, each.is_done) for each in done.differences} == {
+        ("moonshot", "forget", True),
+        ("zai", "delete", True),
+    }
+    assert (sim.moonshot.files, sim.zai.files, files.get(paper).replicas) == ([], [], ())
+    assert files.reconcile().is_settled

@@ -45,6 +45,9 @@ pub struct Difference {
     /// When its row was last written: whoever acts on this must find it so.
     #[serde(skip)]
     pub changed_at: Option<Timestamp>,
+    /// Whether what the platform has cannot be what we mean.
+    #[serde(skip)]
+    pub has_other_content: bool,
 }
 
 /// A deletion that was begun so long ago was cut short.
@@ -161,17 +164,22 @@ impl Sides {
             remote: object.cloned(),
             local: replica.cloned(),
             changed_at: held.map(|held| held.changed_at),
+            has_other_content: sign == Sign::Unreadable || sizes(object, held).is_some(),
         }
     }
+}
+
+/// Bytes there and here, where they are not the same.
+fn sizes(object: Option<&FileObject>, held: Option<&Holding>) -> Option<(u64, u64)> {
+    let sizes = object.and_then(|object| object.size).zip(held.and_then(|held| held.size));
+    sizes.filter(|(there, here)| there != here)
 }
 
 /// What the platform says otherwise than we; what it does not say agrees.
 fn deviations(object: &FileObject, held: &Holding) -> Vec<String> {
     let replica = &held.replica;
     let mut why = Vec::new();
-    if let (Some(there), Some(here)) = (object.size, held.size)
-        && there != here
-    {
+    if let Some((there, here)) = sizes(Some(object), Some(held)) {
         why.push(format!("{here} bytes here, {there} there"));
     }
     if let Some(there) =

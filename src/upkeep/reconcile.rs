@@ -270,7 +270,8 @@ fn decide(
         Sign::OnlyLocal => match request.only_local {
             OnlyLocal::Report => Action::None,
             OnlyLocal::Forget => Action::Forget,
-            OnlyLocal::Reupload if difference.digest.is_none() => Action::Forget,
+            // What cannot be made anew, or was to be deleted, is only gone.
+            OnlyLocal::Reupload if difference.digest.is_none() || was_being_deleted(difference) => Action::Forget,
             OnlyLocal::Reupload => Action::Reupload,
         },
         Sign::Differs | Sign::Unreadable => won(request.winner, difference),
@@ -287,7 +288,7 @@ fn decide(
 
 fn won(winner: Winner, difference: &Difference) -> Action {
     // Nothing is taken away that cannot be made anew.
-    let ours = match has_other_content(difference) && difference.digest.is_some() {
+    let ours = match difference.has_other_content && difference.digest.is_some() {
         true => Action::Reupload,
         false => Action::None,
     };
@@ -303,18 +304,14 @@ fn won(winner: Winner, difference: &Difference) -> Action {
         Winner::Newest if !is_newer_there => ours,
         // What cannot be used wins nothing, and another content is not the one whose digest we know.
         _ if difference.sign == Sign::Unreadable => ours,
-        _ if has_other_content(difference) && difference.digest.is_some() => Action::None,
+        _ if difference.has_other_content && difference.digest.is_some() => Action::None,
         Winner::Newest | Winner::Platform => Action::Believe,
     }
 }
 
-fn has_other_content(difference: &Difference) -> bool {
-    difference.sign == Sign::Unreadable || difference.why.iter().any(|why| why.contains(" bytes here, "))
-}
-
 fn unchangeable(difference: &Difference) -> Option<String> {
     let why = match difference.sign {
-        Sign::Differs | Sign::Unreadable if has_other_content(difference) => match difference.digest {
+        Sign::Differs | Sign::Unreadable if difference.has_other_content => match difference.digest {
             Some(_) => "its size says that it is another content than ours",
             None => "our content is not known, and could not be made anew",
         },
@@ -333,6 +330,10 @@ fn too_new(connection: &Connection, difference: &Difference, now: Timestamp) -> 
         .then(|| format!("it was placed less than {} s ago: the platform may not list it yet", horizon.as_secs()))
 }
 
+fn was_being_deleted(difference: &Difference) -> bool {
+    difference.local.as_ref().is_some_and(|replica| replica.status == ReplicaStatus::Deleting)
+}
+
 fn too_young(difference: &Difference, request: &ReconcileRequest, now: Timestamp) -> Option<String> {
     match difference.remote.as_ref().and_then(|remote| remote.created_at) {
         None => Some("the platform does not say how old it is".to_owned()),
@@ -345,6 +346,9 @@ fn too_young(difference: &Difference, request: &ReconcileRequest, now: Timestamp
 
 fn not_adoptable(connection: &Connection, difference: &Difference) -> Option<String> {
     let object = difference.remote.as_ref()?;
+    if was_being_deleted(difference) {
+        return Some("somebody has begun to delete it".to_owned());
+    }
     if !object.status.is_usable() {
         return Some(format!("it is {}", object.status));
     }

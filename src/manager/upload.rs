@@ -112,9 +112,9 @@ impl Manager {
         let mut targets = Vec::with_capacity(platforms.len());
         for platform in &platforms {
             let target = self.target(platform, &file, request)?;
-            let there = self.holding(&target).await?;
+            let there = self.holding(&target, &file);
             let best = self.by_room(&target.accounts, file.identity.size).await?;
-            let account = there.as_ref().map_or(best[0].platform.account(), |replica| &replica.account).clone();
+            let account = there.map_or(best[0].platform.account(), |replica| &replica.account).clone();
             let NewIntent { placement, remote_name, .. } = target.intent;
             targets.push(PlannedTarget {
                 platform: platform.clone(),
@@ -171,14 +171,11 @@ impl Manager {
         conclude(file, request.owner.clone(), outcomes, self.clock.now())
     }
 
-    /// The live replica on one of the accounts, if there is one.
-    async fn holding(&self, target: &Target<'_>) -> Result<Option<Replica>> {
-        for connection in &target.accounts {
-            if let Some(replica) = self.registry.live_replica(&target.on(connection).intent.placement).await? {
-                return Ok(Some(replica));
-            }
-        }
-        Ok(None)
+    /// The live replica on one of the accounts, if the file is known to have one.
+    fn holding<'f>(&self, target: &Target<'_>, file: &'f Prepared) -> Option<&'f Replica> {
+        let now = self.clock.now();
+        let replicas = file.known.iter().flat_map(|record| &record.replicas);
+        replicas.into_iter().find(|replica| target.is_met_by(replica) && replica.is_live(now))
     }
 
     async fn place_tracked(

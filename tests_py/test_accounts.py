@@ -145,3 +145,27 @@ def test_health_and_breakers_are_of_each_account(sim):
             files.upload(b"x", name="x.txt", to="moonshot")
         files.reset_breaker("moonshot")
         assert files.upload(b"x", name="x.txt", to="moonshot").size == 1
+
+
+def test_a_table_for_the_platforms_own_account_keeps_its_key(sim):
+    settings = {"moonshot": {"accounts": {"default": {"max_files": 5}}}}
+    with sim.client(platforms=settings, environment={"MOONSHOT_API_KEY": "sk-of-somebody-else"}) as files:
+        record = files.upload(b"x", name="x.txt", to="moonshot")
+        assert record.replicas[0].account == "default"
+        assert files.capabilities("moonshot")["max_files"]["value"] == 1000, "of the platform, not of the account"
+    (stored,) = sim.moonshot.files
+    with sim.client() as own:
+        assert [file.id for file in own.list_remote("moonshot")] == [stored.id]
+
+
+def test_what_one_account_lost_is_made_anew_on_it(sim, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("hello")
+    with sim.client(platforms=TWO) as files:
+        files.upload(path, to="moonshot", account="team-b")
+        lost = files.upload(path, to="moonshot", account="default").replicas[0]
+        assert lost.account == "default"
+        sim.moonshot.vanish(lost.remote_id)
+        (done,) = files.reconcile(platform="moonshot", only_local="reupload").differences
+        assert (done.account, done.is_done) == ("default", True)
+        assert len(files.list_remote("moonshot", account="default")) == 1

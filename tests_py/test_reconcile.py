@@ -280,3 +280,12 @@ def test_a_deletion_that_was_cut_short_comes_to_light_and_is_finished(files, sim
     }
     assert (sim.moonshot.files, sim.zai.files, files.get(paper).replicas) == ([], [], ())
     assert files.reconcile().is_settled
+
+
+def test_a_name_from_elsewhere_is_no_way_out_of_a_directory(files, sim, tmp_path):
+    evil = sim.moonshot.seed_file(filename="../../evil.jsonl", content=b'{"a":1}\n', purpose="batch", created_at=OLD)
+    assert only(files.reconcile(platform="moonshot", only_remote="adopt")).is_done
+    there = tmp_path / "a" / "b"
+    there.mkdir(parents=True)
+    assert files.download(evil.id, there).path == there / "evil.jsonl"
+    assert [path.name for path in tmp_path.rglob("*.jsonl")] == ["evil.jsonl"]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::{Placement, Registry, rows};
+use super::{Registry, rows};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Digest, FileRecord, PlatformId, Replica};
@@ -34,13 +34,6 @@ impl Registry {
     pub async fn resolve(&self, reference: &str) -> Result<FileRecord> {
         let reference = reference.trim().to_owned();
         self.store.read(move |session| resolve(session, &reference)).await
-    }
-
-    /// The live replica for this placement, if there is one.
-    pub async fn live_replica(&self, placement: &Placement) -> Result<Option<Replica>> {
-        let (placement, now) = (placement.clone(), self.now());
-        let replica = self.store.read(move |session| rows::active_replica(session, &placement)).await?;
-        Ok(replica.filter(|replica| replica.is_live(now)))
     }
 
     /// Whether the registry explains a remote id, alive or not, whatever name its account had at the time.

@@ -239,6 +239,7 @@ fn request(source: Source, name: Option<String>) -> Outcomes<UploadRequest> {
         owner: None,
         labels: Labels::default(),
         paranoid: false,
+        min_ttl: None,
         lane: Lane::Interactive,
         deadline: Duration::from_secs(300),
     })

@@ -1,8 +1,11 @@
 //! From settings to a working [`Manager`]: which platforms are reached how, and with what patience.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::{AuditKey, AuditOptions};
+use crate::blobs::{Blobs, Place, S3Options};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AccountConfig, Config, PlatformConfig};
 use crate::content::SourcePolicy;
@@ -47,8 +50,47 @@ pub fn connect(config: &Config) -> Result<Manager> {
             connections.push(connection(config, platform, account, &shared, &clock)?);
         }
     }
-    let registry = Registry::new(store, sources, clock.clone());
-    Ok(Manager::new(registry, clock, options(config), connections).beside_existing_tool(shared))
+    let registry = Registry::new(store, sources, clock.clone()).with_audit(audit_options(config)?);
+    let manager = Manager::new(registry, clock, options(config), connections).beside_existing_tool(shared);
+    Ok(match copies(config)? {
+        Some(place) => manager.with_copies(Blobs::open(&place)?),
+        None => manager,
+    })
+}
+
+/// The audit log of a configuration; its key is made where there is none yet, and not kept for a registry in memory.
+///
+/// # Errors
+/// `Config` when the key cannot be used.
+pub fn audit_options(config: &Config) -> Result<AuditOptions> {
+    let is_in_memory = config.registry_url.is_none() && config.registry == Path::new(":memory:");
+    let key = match config.path("audit.key_file") {
+        Some(path) => AuditKey::load_or_make(&path)?,
+        None if is_in_memory => AuditKey::random()?,
+        None => AuditKey::load_or_make(&config.registry.with_extension("audit-key"))?,
+    };
+    Ok(AuditOptions {
+        key: Some(key),
+        actor: config.user.clone(),
+        checkpoint_file: config.path("audit.checkpoint_file"),
+    })
+}
+
+fn copies(config: &Config) -> Result<Option<Place>> {
+    let Some(place) = config.text("copies.place") else { return Ok(None) };
+    let Some(bucket) = place.strip_prefix("s3://") else {
+        return Ok(config.path("copies.place").map(Place::Folder));
+    };
+    let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+    let Some((access_key_id, secret_access_key)) = config.s3_key.clone() else { return Ok(None) };
+    Ok(Some(Place::S3(S3Options {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        region: config.text("copies.region").unwrap_or("us-east-1").to_owned(),
+        endpoint: config.text("copies.endpoint").map(str::to_owned),
+        access_key_id,
+        secret_access_key,
+    })))
 }
 
 /// What a platform can do, connected or not.
@@ -84,6 +126,7 @@ fn options(config: &Config) -> ManagerOptions {
         },
         paranoid: config.flag("upload.paranoid"),
         tag_names: config.flag("upload.tag_names"),
+        recovery_attempts: config.count("recovery.max_attempts").unwrap_or(10),
         upload_sends: config.count("retry.upload_sends").and_then(|sends| u32::try_from(sends).ok()).unwrap_or(4),
         default_platforms: config.default_platforms.clone(),
         missing_keys: config

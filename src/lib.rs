@@ -22,6 +22,8 @@
 //! (`upkeep`), edges (`config`,
 //! `connect`, `python`, `simulator`). Imports point down; `tests/layering.rs` holds the rule as data.
 
+pub mod audit;
+pub mod blobs;
 pub mod clock;
 pub mod config;
 pub mod connect;

@@ -15,16 +15,21 @@ const RULES: &[(&str, &[&str])] = &[
     ("content", &["clock", "error", "model"]),
     ("transport", &["clock", "error", "model"]),
     ("store", &["clock", "error", "model"]),
+    ("blobs", &["clock", "error", "model"]),
     // layer 1½
     ("resilience", &["clock", "error", "metrics", "model", "store"]),
     ("credentials", &["clock", "error", "model", "transport", "store"]),
     // layer 2: sources of truth, never each other
     ("platform", &["clock", "error", "model", "content", "transport", "resilience", "credentials"]),
-    ("registry", &["clock", "error", "model", "store"]),
+    // below the registry: what is changed is noted in the same transaction
+    ("audit", &["clock", "error", "model", "store"]),
+    ("registry", &["audit", "clock", "error", "model", "store"]),
     // layer 3: jobs
     (
         "manager",
         &[
+            "audit",
+            "blobs",
             "clock",
             "error",
             "metrics",
@@ -39,12 +44,14 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     // layer 4: time
-    ("upkeep", &["clock", "content", "error", "metrics", "model", "platform", "registry", "manager"]),
+    ("upkeep", &["audit", "blobs", "clock", "content", "error", "metrics", "model", "platform", "registry", "manager"]),
     // edges
     ("config", &["clock", "error", "model"]),
     (
         "connect",
         &[
+            "audit",
+            "blobs",
             "clock",
             "config",
             "content",
@@ -63,6 +70,7 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "python",
         &[
+            "audit",
             "clock",
             "config",
             "connect",
@@ -89,6 +97,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["store"]),
     ("hyper", &["simulator"]),
     ("redis", &["resilience"]),
+    ("object_store", &["blobs"]),
     ("prometheus_client", &["metrics"]),
 ];
 

@@ -57,7 +57,8 @@ def test_a_file_is_always_used_with_the_account_that_has_it(sim):
             assert files.text(record) == f"content {number}"
             assert files.delete(record).replicas == ()
         assert files.list_remote("moonshot") == []
-    assert 404 not in [entry["status"] for entry in sim.truth()], "no id was ever shown to another account"
+    not_found = [entry["operation"] for entry in sim.truth() if entry["status"] == 404]
+    assert not_found == ["get"] * 10, "whether it is gone; no id was ever shown to another account"
     assert len(sim.truth(operation="upload")) == 10
 
 

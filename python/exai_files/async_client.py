@@ -29,6 +29,7 @@ from exai_files.records import (
     Setting,
     UploadPlan,
 )
+from exai_files.upkeep import AsyncAudit, AsyncCopies, AsyncRecovery
 
 __all__ = ["AsyncClient"]
 
@@ -165,19 +166,20 @@ class AsyncClient:
         name: str | None = None,
         purpose: str | None = None,
         max_age: Seconds = 3600.0,
+        min_ttl: Seconds = 0.0,
         timeout: Seconds | None = None,
         progress: Progress | None = None,
     ) -> Replica:
         if isinstance(file, (str, FileRecord, Replica)):
-            return await self._calls.ensure(file, platform, purpose, max_age, timeout, progress).run()
+            return await self._calls.ensure(file, platform, purpose, max_age, min_ttl, timeout, progress).run()
         with contextlib.ExitStack() as spools:
             given = await _entered(spools, file, name)
-            record = await self._calls.upload(given, platform, purpose, timeout, progress).run()
+            record = await self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).run()
             try:
-                return await self._calls.ensure(record, platform, purpose, max_age, timeout, None).run()
+                return await self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).run()
             except NotFoundError:  # lost there, which is known now
-                record = await self._calls.upload(given, platform, purpose, timeout, progress).run()
-                return await self._calls.ensure(record, platform, purpose, max_age, timeout, None).run()
+                record = await self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).run()
+                return await self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).run()
 
     @_as(Client.list)
     def list(
@@ -296,6 +298,21 @@ class AsyncClient:
             with_equal=with_equal,
             timeout=timeout,
         ).run()
+
+    @property
+    def recovery(self) -> AsyncRecovery:
+        """As `Client.recovery`."""
+        return AsyncRecovery(self._calls.core.recovery())
+
+    @property
+    def copies(self) -> AsyncCopies:
+        """As `Client.copies`."""
+        return AsyncCopies(self._calls.core.copies())
+
+    @property
+    def audit(self) -> AsyncAudit:
+        """As `Client.audit`."""
+        return AsyncAudit(self._calls.core.audit())
 
     @_as(Client.platforms)
     async def platforms(self) -> builtins.list[PlatformInfo]:

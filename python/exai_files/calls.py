@@ -69,7 +69,8 @@ def _seconds(duration: Seconds | None) -> float | None:
     return float(duration)
 
 
-def _reference(file: FileReference) -> str:
+def reference(file: FileReference) -> str:
+    """What the core knows a file by."""
     if isinstance(file, FileRecord):
         return file.digest
     if isinstance(file, Replica):
@@ -281,6 +282,7 @@ class Calls:
         metadata: Mapping[str, Any] | None = None,
         paranoid: bool = False,
         bulk: bool = False,
+        min_ttl: Seconds = 0.0,
     ) -> Call[FileRecord]:
         reporter = _Reporter(progress)
         pending = self.core.upload(
@@ -292,6 +294,7 @@ class Calls:
             labels_json=_labels(tags=tags, metadata=metadata),
             paranoid=paranoid,
             bulk=bulk,
+            min_ttl=span(min_ttl),
             timeout=_seconds(timeout),
             transfers=reporter.transfers,
         )
@@ -314,15 +317,17 @@ class Calls:
         platform: str,
         purpose: str | None,
         max_age: Seconds,
+        min_ttl: Seconds,
         timeout: Seconds | None,
         progress: Progress | None,
     ) -> Call[Replica]:
         reporter = _Reporter(progress)
         pending = self.core.ensure(
-            _reference(file),
+            reference(file),
             platform=platform,
             purpose=purpose,
             max_age=_seconds(max_age) or 0.0,
+            min_ttl=span(min_ttl),
             timeout=_seconds(timeout),
             transfers=reporter.transfers,
         )
@@ -344,36 +349,36 @@ class Calls:
         owner: str | None,
     ) -> Call[FileRecord]:
         labels = _labels(tags=tags, untag=untag, metadata=metadata, owner=owner)
-        return Call(self.core.label(_reference(file), labels), FileRecord._from_core)
+        return Call(self.core.label(reference(file), labels), FileRecord._from_core)
 
     def trash(self, file: FileReference) -> Call[FileRecord]:
-        return Call(self.core.trash(_reference(file)), FileRecord._from_core)
+        return Call(self.core.trash(reference(file)), FileRecord._from_core)
 
     def restore(self, file: FileReference) -> Call[FileRecord]:
-        return Call(self.core.restore(_reference(file)), FileRecord._from_core)
+        return Call(self.core.restore(reference(file)), FileRecord._from_core)
 
     def list_remote(self, platform: str, account: str | None, timeout: Seconds | None) -> Call[list[RemoteFile]]:
         pending = self.core.list_remote(platform, account, _seconds(timeout))
         return Call(pending, lambda rows: list(map(RemoteFile._from_core, rows)))
 
     def get(self, file: FileReference) -> Call[FileRecord]:
-        return Call(self.core.get(_reference(file)), FileRecord._from_core)
+        return Call(self.core.get(reference(file)), FileRecord._from_core)
 
     def content(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> Call[Content]:
-        pending = self.core.content(_reference(file), _place(file, platform), _seconds(timeout))
+        pending = self.core.content(reference(file), _place(file, platform), _seconds(timeout))
         return Call(pending, lambda answer: Content(**answer[0], data=answer[1]))
 
     def text(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> Call[str]:
-        return Call(self.core.text(_reference(file), _place(file, platform), _seconds(timeout)), str)
+        return Call(self.core.text(reference(file), _place(file, platform), _seconds(timeout)), str)
 
     def download(
         self, file: FileReference, to: str | os.PathLike[str], platform: str | None, timeout: Seconds | None
     ) -> Call[Download]:
-        pending = self.core.download(_reference(file), Path(to), _place(file, platform), _seconds(timeout))
+        pending = self.core.download(reference(file), Path(to), _place(file, platform), _seconds(timeout))
         return Call(pending, Download._from_core)
 
     def delete(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> Call[FileRecord]:
-        pending = self.core.delete(_reference(file), _place(file, platform), _seconds(timeout))
+        pending = self.core.delete(reference(file), _place(file, platform), _seconds(timeout))
         return Call(pending, FileRecord._from_core)
 
     def reconcile(

@@ -28,6 +28,7 @@ from exai_files.records import (
     Setting,
     UploadPlan,
 )
+from exai_files.upkeep import Audit, Copies, Recovery
 
 __all__ = ["Client"]
 
@@ -171,6 +172,7 @@ class Client:
         name: str | None = None,
         purpose: str | None = None,
         max_age: Seconds = 3600.0,
+        min_ttl: Seconds = 0.0,
         timeout: Seconds | None = None,
         progress: Progress | None = None,
     ) -> Replica:
@@ -182,6 +184,7 @@ class Client:
             name: As for `upload`; only for bytes and file objects.
             purpose: As for `upload`.
             max_age: A copy the platform confirmed longer ago than this (seconds) is asked for again.
+            min_ttl: How long (seconds) the copy must live yet: one that its platform drops before is made anew.
             timeout: Deadline of the whole call.
             progress: As for `upload`.
 
@@ -193,14 +196,14 @@ class Client:
             PlatformError: The platform refused or failed.
         """
         if isinstance(file, (str, FileRecord, Replica)):
-            return self._calls.ensure(file, platform, purpose, max_age, timeout, progress).wait()
+            return self._calls.ensure(file, platform, purpose, max_age, min_ttl, timeout, progress).wait()
         with readable(file, name) as given:
-            record = self._calls.upload(given, platform, purpose, timeout, progress).wait()
+            record = self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).wait()
             try:
-                return self._calls.ensure(record, platform, purpose, max_age, timeout, None).wait()
+                return self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).wait()
             except NotFoundError:  # lost there, which is known now
-                record = self._calls.upload(given, platform, purpose, timeout, progress).wait()
-                return self._calls.ensure(record, platform, purpose, max_age, timeout, None).wait()
+                record = self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).wait()
+                return self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).wait()
 
     def list(
         self,
@@ -453,6 +456,21 @@ class Client:
             with_equal=with_equal,
             timeout=timeout,
         ).wait()
+
+    @property
+    def recovery(self) -> Recovery:
+        """What was cut short: finish it, see it, give it up."""
+        return Recovery(self._calls.core.recovery())
+
+    @property
+    def copies(self) -> Copies:
+        """The kept copies that lost files are made anew from."""
+        return Copies(self._calls.core.copies())
+
+    @property
+    def audit(self) -> Audit:
+        """What happened to files, in a log that nobody can alter quietly."""
+        return Audit(self._calls.core.audit())
 
     def platforms(self) -> builtins.list[PlatformInfo]:
         """The connected platforms: what each can do, and what the registry says the account holds."""

@@ -39,12 +39,14 @@ FileStatus = Literal["live", "unplaced", "trashed"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def _moment(micros: int) -> datetime:
+def instant(micros: int) -> datetime:
+    """From microseconds since 1970."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def _perhaps(micros: int | None) -> datetime | None:
-    return None if micros is None else _moment(micros)
+def perhaps(micros: int | None) -> datetime | None:
+    """The same, of what may be absent."""
+    return None if micros is None else instant(micros)
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class Replica:
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> Replica:
-        times = {name: _moment(data[name]) for name in ("created_at", "verified_at")}
-        return cls(**{**data, **times, "expires_at": _perhaps(data["expires_at"])})
+        times = {name: instant(data[name]) for name in ("created_at", "verified_at")}
+        return cls(**{**data, **times, "expires_at": perhaps(data["expires_at"])})
 
     def __repr__(self) -> str:
         return f"Replica({self.platform}, {self.remote_id!r}, {self.purpose}, {self.origin})"
@@ -134,7 +136,7 @@ class FileRecord:
     def _from_core(cls, data: Mapping[str, Any]) -> FileRecord:
         replicas = tuple(map(Replica._from_core, data["replicas"]))
         choice = Choice(**data["choice"]) if "choice" in data else None
-        times = {"created_at": _moment(data["created_at"]), "trashed_at": _perhaps(data["trashed_at"])}
+        times = {"created_at": instant(data["created_at"]), "trashed_at": perhaps(data["trashed_at"])}
         return cls(**{**data, **times, "tags": tuple(data["tags"]), "replicas": replicas, "choice": choice})
 
     def on(self, platform: str) -> Replica | None:
@@ -169,7 +171,7 @@ class RemoteFile:
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> RemoteFile:
-        times = {name: _perhaps(data[name]) for name in ("created_at", "expires_at")}
+        times = {name: perhaps(data[name]) for name in ("created_at", "expires_at")}
         return cls(**{**data, **times})
 
 
@@ -270,7 +272,7 @@ class PaceHealth:
 
 def breaker_health(data: Mapping[str, Any]) -> BreakerHealth:
     """From the core's dictionary."""
-    return BreakerHealth(**{**data, "open_until": _perhaps(data["open_until"])})
+    return BreakerHealth(**{**data, "open_until": perhaps(data["open_until"])})
 
 
 def pace_health(data: Mapping[str, Any]) -> PaceHealth:

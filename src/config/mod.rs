@@ -58,6 +58,10 @@ pub struct Config {
     /// Where breakers, limits and budgets of many hosts meet.
     pub redis_url: Option<Secret>,
     pub registry_url: Option<Secret>,
+    /// Id and secret of the key to an S3-compatible store, from the usual variables.
+    pub s3_key: Option<(Secret, Secret)>,
+    /// Who runs this process.
+    pub user: Option<String>,
 }
 
 /// One platform's settings.
@@ -110,6 +114,8 @@ impl Config {
             platforms: Vec::new(),
             redis_url: None,
             registry_url: None,
+            s3_key: None,
+            user: None,
             values: layers.values,
             env: sources.env,
         };
@@ -201,6 +207,15 @@ impl Config {
         }
         self.redis_url = self.text("redis.url").map(Secret::new);
         self.registry_url = self.text("registry.url").map(Secret::new);
+        let variable = |name: &str| self.env.get(name).filter(|value| !value.is_empty());
+        self.s3_key = variable("AWS_ACCESS_KEY_ID")
+            .zip(variable("AWS_SECRET_ACCESS_KEY"))
+            .map(|(id, secret)| (Secret::new(id), Secret::new(secret)));
+        self.user = self.text("audit.actor").map(str::to_owned).or_else(|| variable("USER").cloned());
+        let is_in_bucket = self.text("copies.place").is_some_and(|place| place.starts_with("s3://"));
+        if is_in_bucket && self.s3_key.is_none() {
+            faults.push("copies.place: a bucket needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into());
+        }
         self.platforms = self.platform_names().iter().filter_map(|name| self.platform(name, faults)).collect();
         self.default_platforms = self.named_platforms(faults);
     }

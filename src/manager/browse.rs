@@ -9,7 +9,7 @@ use super::{Connection, Manager};
 use crate::error::{ErrorKind, Result};
 use crate::model::{AccountId, FileObject, FileRecord, Operation, PlatformId, Purpose, Replica};
 use crate::platform::{Capabilities, ListQuery};
-use crate::registry::{FileFilter, Usage};
+use crate::registry::{FileFilter, Gone, Usage};
 
 /// A connected platform: what it can do, and what the registry says the account holds.
 #[derive(Debug, Serialize)]
@@ -112,7 +112,7 @@ impl Manager {
 
     async fn note_gone(&self, replica: &Replica) -> Result<bool> {
         tracing::warn!(platform = %replica.platform, file = %replica.remote_id, "a file we placed is gone from its platform");
-        self.registry.mark_deleted(replica).await.map(|()| false)
+        self.registry.mark_gone(replica, Gone::Lost).await.map(|()| false)
     }
 
     /// The platform's own description of one file.

@@ -34,6 +34,10 @@ impl Calls {
         }
     }
 
+    pub(super) fn are_over(&self) -> bool {
+        *self.closing.borrow()
+    }
+
     /// Ends running calls, refuses further ones, and returns when none is left.
     pub(super) async fn close(&self) {
         self.closing.send_replace(true);

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Connection, Manager};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{FileRecord, Operation, PlatformId, Replica};
+use crate::registry::Gone;
 
 impl Manager {
     /// Deletes a file from `platform`, or from everywhere; a copy that is gone already counts as deleted.
@@ -38,16 +39,39 @@ impl Manager {
         Ok(record)
     }
 
-    async fn delete_replica(&self, replica: &Replica, deadline: Instant) -> Result<()> {
+    pub(super) async fn delete_replica(&self, replica: &Replica, deadline: Instant) -> Result<()> {
         let connection = self.holder(replica)?;
         match self.remove(connection, &replica.remote_id, deadline).await {
-            Ok(()) => self.registry.mark_deleted(replica).await,
+            Ok(()) => {
+                let gone = self.see_it_gone(connection, replica, deadline).await?;
+                self.registry.mark_gone(replica, gone).await
+            }
             Err(error) => {
                 if !error.is_ambiguous() {
-                    self.registry.keep(replica).await?;
+                    self.registry.keep(replica, &error).await?;
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// A platform's word that it deleted a file is looked into, where it can be asked for one.
+    ///
+    /// # Errors
+    /// `Unavailable` when it shows the file still: it stays marked, and is deleted again later.
+    async fn see_it_gone(&self, connection: &Connection, replica: &Replica, deadline: Instant) -> Result<Gone> {
+        if !connection.platform.capabilities().has_get {
+            return Ok(Gone::Accepted);
+        }
+        match self.is_gone(replica, deadline).await {
+            Ok(true) => Ok(Gone::Deleted),
+            Ok(false) => {
+                let (platform, id) = (&replica.platform, &replica.remote_id);
+                Err(Error::new(ErrorKind::Unavailable, format!("{platform} still shows {id} after it was deleted"))
+                    .with_hint("it is deleted again later; `exai-files recover` does so at once"))
+            }
+            // It took the delete; that it cannot be asked now changes nothing of that.
+            Err(_) => Ok(Gone::Accepted),
         }
     }
 

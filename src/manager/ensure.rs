@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use super::Manager;
 use super::progress::Transfers;
 use super::upload::UploadRequest;
-use crate::content::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, FileRecord, PlatformId, Purpose, Replica};
 use crate::registry::Labels;
@@ -23,6 +22,8 @@ pub struct EnsureRequest {
     pub purpose: Option<String>,
     /// A replica the platform confirmed longer ago than this is asked for again.
     pub max_age: Duration,
+    /// How long it must live yet: one that its platform drops before is made anew.
+    pub min_ttl: Duration,
     pub deadline: Duration,
 }
 
@@ -39,9 +40,9 @@ impl Manager {
             return Ok(replica);
         }
         let left = request.deadline.saturating_sub(begun.elapsed());
-        for path in self.registry.source_paths(&record.digest).await? {
+        for found in self.bytes_of(&record.digest).await? {
             let upload = UploadRequest {
-                source: Source::Path(path.into()),
+                source: found.source.clone(),
                 name: Some(record.name.clone()),
                 to: vec![request.platform.clone()],
                 account: request.account.clone(),
@@ -49,6 +50,7 @@ impl Manager {
                 owner: None,
                 labels: Labels::default(),
                 paranoid: false,
+                min_ttl: Some(request.min_ttl),
                 lane: Lane::Interactive,
                 deadline: left,
             };
@@ -78,6 +80,7 @@ impl Manager {
                 && r.purpose == purpose
                 && self.is_ours(r)
                 && r.is_live(now)
+                && r.lives_until(Some(now.plus(request.min_ttl)))
         };
         let Some(replica) = record.replicas.iter().find(there) else { return Ok(None) };
         let is_fresh = now.since(replica.verified_at) <= request.max_age;

@@ -1,6 +1,7 @@
 //! The jobs a user asks for, each a straight line.
 
 mod browse;
+mod bytes;
 mod choose;
 mod closing;
 mod delete;
@@ -11,6 +12,7 @@ mod labels;
 mod orphan;
 mod progress;
 mod read;
+mod recover;
 mod send;
 mod single_flight;
 mod spread;
@@ -22,10 +24,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::content::SourcePolicy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, PlatformId, Replica};
+use crate::model::{AccountId, Operation, PlatformId, Replica};
 use crate::platform::Platform;
 use crate::registry::Registry;
 use crate::resilience::{Resilience, SharedState};
@@ -37,6 +40,7 @@ pub use health::PlatformHealth;
 pub use orphan::is_name_of;
 pub use progress::{Phase, Transfer, Transfers};
 pub use read::{Content, Download};
+pub(crate) use recover::Ending;
 pub use upload::{Plan, PlannedTarget, UploadRequest};
 
 use single_flight::SingleFlight;
@@ -68,6 +72,8 @@ pub struct ManagerOptions {
     pub tag_names: bool,
     /// Times the bytes of one upload may leave at most, when replies get lost.
     pub upload_sends: u32,
+    /// Times that what was cut short is tried to be finished.
+    pub recovery_attempts: u64,
     /// Where uploads go that name no platform.
     pub default_platforms: Vec<PlatformId>,
     /// Platforms without a key, and the variables that may hold it.
@@ -81,6 +87,7 @@ impl Default for ManagerOptions {
             paranoid: false,
             tag_names: true,
             upload_sends: 4,
+            recovery_attempts: 10,
             default_platforms: Vec::new(),
             missing_keys: BTreeMap::new(),
         }
@@ -100,6 +107,8 @@ pub struct Manager {
     calls: closing::Calls,
     /// State that the existing EXAI tool may share.
     existing_tool: Option<SharedState>,
+    /// Kept copies.
+    blobs: Option<Blobs>,
 }
 
 impl Manager {
@@ -122,6 +131,7 @@ impl Manager {
             in_flight: SingleFlight::default(),
             calls: closing::Calls::default(),
             existing_tool: None,
+            blobs: None,
         }
     }
 
@@ -131,6 +141,10 @@ impl Manager {
     /// `Cancelled` then.
     pub async fn until_closed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.calls.run(work).await
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.calls.are_over()
     }
 
     /// Ends the calls that run, finishes what is being written and closes the registry. Later calls fail.
@@ -168,12 +182,29 @@ impl Manager {
         self.connections.keys().cloned().collect()
     }
 
-    pub(crate) fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    pub(crate) fn recovery_attempts(&self) -> u64 {
+        self.options.recovery_attempts
+    }
+
+    /// What keeps an account's operation from being tried now, such as an open breaker.
+    ///
+    /// # Errors
+    /// `Config` when it is not connected.
+    pub(crate) async fn refusal(
+        &self,
+        platform: &PlatformId,
+        account: &AccountId,
+        operation: Operation,
+    ) -> Result<Option<Error>> {
+        Ok(self.account(platform, account)?.resilience.refusal(operation).await)
     }
 
     /// What a platform can do, whichever the account.

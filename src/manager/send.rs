@@ -80,14 +80,16 @@ impl Manager {
         &self,
         file: &Prepared,
         target: &Target<'_>,
-        claim: Box<HeldIntent>,
+        mut claim: Box<HeldIntent>,
         tracker: &Tracker,
         deadline: Instant,
     ) -> Result<Replica> {
-        let claim = Sending { claim, progress: &tracker.progress, size: file.identity.size };
+        let (progress, size) = (tracker.progress.clone(), file.identity.size);
+        // A body that never left whole cannot have been stored.
+        claim.may_be_stored_if(move || progress.sent() >= size);
         let outcome = tokio::select! {
-            outcome = self.deliver(file, target, &claim.claim, tracker, deadline) => outcome,
-            lost = self.keep(&claim.claim) => Err(lost),
+            outcome = self.deliver(file, target, &claim, tracker, deadline) => outcome,
+            lost = self.keep(&claim) => Err(lost),
         };
         let replica = match outcome {
             Ok(stored) => self.settle(target, claim, stored, deadline).await?,
@@ -98,17 +100,17 @@ impl Manager {
     }
 
     /// Notes a failure; what may have been stored is left for the next caller to look for.
-    async fn give_up(&self, mut sending: Sending<'_>, error: Error) -> Error {
+    async fn give_up(&self, mut claim: Box<HeldIntent>, error: Error) -> Error {
         if error.is_ambiguous() {
-            sending.claim.note_may_be_stored();
+            claim.note_may_be_stored();
             return error;
         }
         if error.kind() != ErrorKind::Conflict
-            && let Err(unnoted) = self.registry.fail(&sending.claim, &error).await
+            && let Err(unnoted) = self.registry.fail(&claim, &error).await
         {
             tracing::warn!(error = %unnoted, "a failed upload could not be noted; its claim runs out by itself");
         }
-        sending.claim.done();
+        claim.done();
         error
     }
 
@@ -164,7 +166,13 @@ impl Manager {
             return Ok(Stored { object, origin: Origin::Adopted });
         }
         // An earlier holder's bytes may have arrived: an unanswered sending of its own, as it were.
-        let mut unanswered = intent.taken_from.map(|ended_at| Unanswered { ended_at, may_come_late: true });
+        let left = intent.taken_from.as_ref();
+        if let Some(id) = left.and_then(|left| left.stored_as.as_deref())
+            && let Some(object) = self.still_there(target, id, deadline).await?
+        {
+            return self.await_ready(target, intent, Stored { object, origin: Origin::Adopted }, deadline).await;
+        }
+        let mut unanswered = left.map(|left| Unanswered { ended_at: left.ended_at, may_come_late: true });
         let mut sends = 0;
         let mut attempts = target.connection.resilience.attempts(deadline);
         let outcome = loop {
@@ -184,7 +192,21 @@ impl Manager {
             }
             (outcome, _) => outcome?,
         };
-        self.await_ready(target, stored, deadline).await
+        self.await_ready(target, intent, stored, deadline).await
+    }
+
+    /// What an earlier holder knew to be stored, if it still is.
+    pub(super) async fn still_there(
+        &self,
+        target: &Target<'_>,
+        id: &str,
+        deadline: Instant,
+    ) -> Result<Option<FileObject>> {
+        match self.remote(target.connection, id, &target.intent.placement.purpose, deadline).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.with_delivery(Delivery::Doubtful)),
+        }
     }
 
     /// Looks for what an unanswered sending left, if there was one; else sends.
@@ -211,9 +233,7 @@ impl Manager {
         }
         let ask = Ask { operation: Operation::Upload, lane: target.lane, bytes: file.identity.size };
         let permit = target.connection.resilience.admit(ask, deadline).await?;
-        if *sends > 0 || intent.taken_from.is_some() {
-            self.registry.sending(intent).await?;
-        }
+        self.registry.sending(intent).await?;
         tracker.enter(Phase::Sending);
         // The permit ends with the request: it may be the account's only one.
         let outcome = permit.run(self.send_once(file, target, intent, &tracker.progress, deadline)).await;
@@ -290,7 +310,19 @@ impl Manager {
     }
 
     /// Waits while the platform processes the file.
-    async fn await_ready(&self, target: &Target<'_>, mut stored: Stored, deadline: Instant) -> Result<Stored> {
+    async fn await_ready(
+        &self,
+        target: &Target<'_>,
+        intent: &Intent,
+        mut stored: Stored,
+        deadline: Instant,
+    ) -> Result<Stored> {
+        if !stored.object.status.is_usable() {
+            self.registry
+                .stored(intent, &stored.object.id)
+                .await
+                .map_err(|error| error.with_delivery(Delivery::Doubtful))?;
+        }
         let begun = Instant::now();
         let mut pause = *READY_POLL.start();
         loop {
@@ -348,27 +380,41 @@ impl Manager {
         .with_hint("check that the file opens and has text in it, or use another purpose"))
     }
 
+    /// Binds what was found on the platform after its sender was gone.
+    pub(super) async fn bind_found(
+        &self,
+        target: &Target<'_>,
+        claim: Box<HeldIntent>,
+        object: FileObject,
+        deadline: Instant,
+    ) -> Result<Replica> {
+        let object = self.check_size(target, object, claim.size, deadline).await?;
+        let found = Stored { object, origin: Origin::Adopted };
+        let stored = self.await_ready(target, &claim, found, deadline).await?;
+        self.settle(target, claim, stored, deadline).await
+    }
+
     async fn settle(
         &self,
         target: &Target<'_>,
-        mut sending: Sending<'_>,
+        mut claim: Box<HeldIntent>,
         stored: Stored,
         deadline: Instant,
     ) -> Result<Replica> {
-        let settlement = self.settlement(target, &sending.claim, stored);
-        sending.claim.note_may_be_stored();
-        let settled = self.registry.settle(&sending.claim, &target.intent, settlement.clone()).await;
+        let settlement = self.settlement(target, &claim, stored);
+        claim.note_may_be_stored();
+        let settled = self.registry.settle(&claim, &target.intent, settlement.clone()).await;
         match settled {
             Ok(replica) => {
-                sending.claim.done();
+                claim.done();
                 self.tell_tool(&target.intent.placement.digest, &replica).await;
                 Ok(replica)
             }
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 let replica = self.settle_after_all(target, settlement, deadline).await?;
                 // Where it is still ours there is nothing left to be looked for.
-                let _ = self.registry.fail(&sending.claim, &error).await;
-                sending.claim.done();
+                let _ = self.registry.fail(&claim, &error).await;
+                claim.done();
                 Ok(replica)
             }
             Err(error) => Err(error),
@@ -417,22 +463,6 @@ impl Manager {
 enum Claimed {
     AlreadyThere(Replica),
     Ours(Box<HeldIntent>),
-}
-
-/// A claim whose bytes are on their way; dropping it, when the call is cancelled, gives it back.
-struct Sending<'p> {
-    claim: Box<HeldIntent>,
-    progress: &'p Progress,
-    size: u64,
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        // A body that never left whole cannot have been stored.
-        if self.progress.sent() >= self.size {
-            self.claim.note_may_be_stored();
-        }
-    }
 }
 
 fn still_held(target: &Target<'_>) -> Error {

@@ -33,6 +33,8 @@ pub struct UploadRequest {
     pub labels: Labels,
     /// Hash the file even if it has not changed since it was last hashed.
     pub paranoid: bool,
+    /// How long a copy that is there must live yet; one that does not is made anew.
+    pub min_ttl: Option<Duration>,
     /// Whether somebody waits for it.
     pub lane: Lane,
     /// For everything: queues, retries and transfer.
@@ -75,6 +77,7 @@ impl<'m> Target<'m> {
     pub(super) fn is_met_by(&self, replica: &Replica) -> bool {
         let wanted = &self.intent.placement;
         (&replica.platform, &replica.purpose) == (&wanted.platform, &wanted.purpose)
+            && replica.lives_until(self.intent.needed_until)
             && self.accounts.iter().any(|connection| *connection.platform.account() == replica.account)
     }
 }
@@ -156,6 +159,7 @@ impl Manager {
         let mut file = self.prepare(request, &platforms).await?;
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
         self.remember(&file);
+        self.keep_copy(&file).await?;
         transfers.clear();
         let mut placing = Vec::with_capacity(targets.len());
         for target in &targets {
@@ -278,6 +282,7 @@ impl Manager {
                 size: identity.size,
                 mime: identity.mime.clone(),
                 owner: request.owner.clone(),
+                needed_until: request.min_ttl.map(|ttl| self.clock.now().plus(ttl)),
             },
         })
     }

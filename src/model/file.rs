@@ -118,6 +118,16 @@ pub enum Origin {
     Adopted,
 }
 
+impl Origin {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Sent => "sent",
+            Origin::AlreadyThere => "already-there",
+            Origin::Adopted => "adopted",
+        }
+    }
+}
+
 /// Our view of whether a replica is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -125,6 +135,8 @@ pub enum ReplicaStatus {
     Active,
     /// Its deletion was begun, and nobody knows yet how it ended.
     Deleting,
+    /// Another one has taken its place; it is removed once nobody needs it.
+    Retired,
     Deleted,
     Error,
 }
@@ -134,6 +146,7 @@ impl ReplicaStatus {
         match self {
             ReplicaStatus::Active => "active",
             ReplicaStatus::Deleting => "deleting",
+            ReplicaStatus::Retired => "retired",
             ReplicaStatus::Deleted => "deleted",
             ReplicaStatus::Error => "error",
         }
@@ -164,6 +177,11 @@ pub struct Replica {
 impl Replica {
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.status == ReplicaStatus::Active && self.expires_at.is_none_or(|at| at > now)
+    }
+
+    /// Whether its platform keeps it until then at least, as far as is stated.
+    pub fn lives_until(&self, needed_until: Option<Timestamp>) -> bool {
+        self.expires_at.zip(needed_until).is_none_or(|(expires_at, until)| expires_at >= until)
     }
 }
 

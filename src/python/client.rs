@@ -16,6 +16,7 @@ use super::errors::raise;
 use super::pending::Pending;
 use super::runtime;
 use super::table::Table;
+use super::upkeep::{self, Audit, Copies, Recovery};
 use crate::config::{Config, Sources};
 use crate::connect::{capabilities, connect};
 use crate::content::Source;
@@ -59,7 +60,7 @@ fn named_operation(name: Option<&str>) -> Answered<Option<Operation>> {
 }
 
 /// What Python gives as JSON, checked.
-fn given<T: DeserializeOwned>(json: &str) -> Answered<T> {
+pub(super) fn given<T: DeserializeOwned>(json: &str) -> Answered<T> {
     serde_json::from_str(json).map_err(|error| {
         let what = error.to_string();
         let what = what.split(" at line ").next().unwrap_or_default();
@@ -74,6 +75,10 @@ fn source(path: Option<PathBuf>, data: Option<PyBackedBytes>, is_spool: bool) ->
         (None, Some(data)) => Source::Bytes(Bytes::from_owner(data)),
         (None, None) => Source::Bytes(Bytes::new()),
     }
+}
+
+pub(super) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
 impl Client {
@@ -125,7 +130,11 @@ impl Client {
         });
         runtime::raised(py)?;
         let (config, manager) = opened.map_err(|error| raise(py, &error))?;
-        Ok(Client { manager: Arc::new(manager), deadline: config.deadline, config })
+        let manager = Arc::new(manager);
+        if let Some(every) = config.duration("recovery.every").filter(|every| !every.is_zero()) {
+            upkeep::recover_regularly(&manager, every)?;
+        }
+        Ok(Client { manager, deadline: config.deadline, config })
     }
 
     /// Every setting with its value (secrets withheld) and where it came from.
@@ -140,7 +149,7 @@ impl Client {
         to_py(py, &known.map_err(|error| raise(py, &error))?)
     }
 
-    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, account, purpose, owner, labels_json, paranoid, bulk, timeout, transfers))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, account, purpose, owner, labels_json, paranoid, bulk, min_ttl, timeout, transfers))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn upload(
         &self,
@@ -156,6 +165,7 @@ impl Client {
         labels_json: &str,
         paranoid: bool,
         bulk: bool,
+        min_ttl: f64,
         timeout: Option<f64>,
         transfers: &TransferList,
     ) -> Pending {
@@ -171,6 +181,7 @@ impl Client {
                 owner,
                 labels: given(labels_json)?,
                 paranoid,
+                min_ttl: (min_ttl > 0.0).then(|| seconds(min_ttl)),
                 lane: if bulk { Lane::Bulk } else { Lane::Interactive },
                 deadline,
             };
@@ -210,6 +221,7 @@ impl Client {
                 owner: None,
                 labels: Labels::default(),
                 paranoid: false,
+                min_ttl: None,
                 lane: Lane::Interactive,
                 deadline: self.deadline,
             };
@@ -270,20 +282,22 @@ impl Client {
         self.pending(Ok(async move { Answer::of(&manager.get(&reference).await?) }))
     }
 
-    #[pyo3(signature = (reference, *, platform, purpose, max_age, timeout, transfers))]
+    #[pyo3(signature = (reference, *, platform, purpose, max_age, min_ttl, timeout, transfers))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn ensure(
         &self,
         reference: String,
         platform: &str,
         purpose: Option<String>,
         max_age: f64,
+        min_ttl: f64,
         timeout: Option<f64>,
         transfers: &TransferList,
     ) -> Pending {
         let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
         let request = PlatformId::new(platform).and_then(|platform| {
-            let max_age = Duration::try_from_secs_f64(max_age.max(0.0)).unwrap_or(Duration::MAX);
-            Ok(EnsureRequest { platform, account: None, purpose, max_age, deadline: self.within(timeout)? })
+            let (max_age, min_ttl) = (seconds(max_age), seconds(min_ttl));
+            Ok(EnsureRequest { platform, account: None, purpose, max_age, min_ttl, deadline: self.within(timeout)? })
         });
         self.pending(
             request.map(|request| async move { Answer::of(&manager.ensure(&reference, request, &transfers).await?) }),
@@ -331,6 +345,18 @@ impl Client {
         self.pending(
             asked.map(|(request, within)| async move { Answer::of(&reconcile(&manager, &request, within).await?) }),
         )
+    }
+
+    fn recovery(&self) -> Recovery {
+        Recovery(self.manager.clone())
+    }
+
+    fn copies(&self) -> Copies {
+        Copies(self.manager.clone())
+    }
+
+    fn audit(&self) -> Audit {
+        Audit(self.manager.clone())
     }
 
     fn health(&self) -> Pending {

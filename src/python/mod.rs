@@ -13,6 +13,7 @@ mod runtime;
 #[cfg(feature = "simulator")]
 mod simulator;
 mod table;
+mod upkeep;
 
 use pyo3::prelude::*;
 
@@ -24,12 +25,15 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add(
         "__all__",
         [
+            "Audit",
             "CircuitBreaker",
             "Client",
+            "Copies",
             "Database",
             "Limiter",
             "Pending",
             "Permit",
+            "Recovery",
             "Simulator",
             "State",
             "Table",
@@ -44,6 +48,9 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<client::TransferList>()?;
     module.add_class::<database::Database>()?;
+    module.add_class::<upkeep::Audit>()?;
+    module.add_class::<upkeep::Copies>()?;
+    module.add_class::<upkeep::Recovery>()?;
     module.add_class::<pending::Pending>()?;
     module.add_class::<guards::State>()?;
     module.add_class::<guards::CircuitBreaker>()?;

@@ -4,14 +4,48 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
+use super::holdings::of_replica;
+use super::recovery::{self, Unfinished};
 use super::{Registry, rows};
+use crate::audit::{Decision, Event};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Digest, FileRecord, PlatformId, Replica};
-use crate::store::{Row, Session, bind};
+use crate::store::{Row, Session, Value, bind};
 
 /// Fewest characters of a digest that are taken as a short form of it.
 const SHORTEST_PREFIX: usize = 6;
+
+/// Why a replica is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// We deleted it, and its platform says that it is gone.
+    Deleted,
+    /// We deleted it, and its platform, which cannot be asked for it, took that.
+    Accepted,
+    /// Its platform does not have it any more, and that was not our doing.
+    Lost,
+    /// To make room for others.
+    Evicted,
+}
+
+impl Gone {
+    fn action(self) -> &'static str {
+        match self {
+            Gone::Deleted | Gone::Accepted => "delete",
+            Gone::Lost => "lose",
+            Gone::Evicted => "evict",
+        }
+    }
+
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            Gone::Deleted => Some("gone when asked for again"),
+            Gone::Accepted => Some("the platform took it; it cannot be asked"),
+            Gone::Lost | Gone::Evicted => None,
+        }
+    }
+}
 
 /// What an account holds, as far as the registry knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +102,17 @@ impl Registry {
             .await
     }
 
+    /// The content of a replica, where it is known.
+    pub async fn digest_of(&self, replica: &Replica) -> Result<Option<Digest>> {
+        let replica = replica.clone();
+        self.store
+            .read(move |session| {
+                let sql = "SELECT file_hash FROM platform_file_registry WHERE platform = ?1 AND platform_file_id = ?2";
+                digest_in(&session.rows(sql, bind![rows::stored(&replica.platform), &replica.remote_id])?)
+            })
+            .await
+    }
+
     /// What each account of a platform holds.
     pub async fn usage(&self, platform: &PlatformId) -> Result<HashMap<AccountId, Usage>> {
         let platform = platform.clone();
@@ -115,46 +160,75 @@ impl Registry {
 
     /// The platform kept a replica that was to be deleted. Where another one has taken its place meanwhile, it stays
     /// marked, and the next delete removes it.
-    pub async fn keep(&self, replica: &Replica) -> Result<()> {
-        self.update(
-            replica,
-            "UPDATE platform_file_registry SET status = 'active', updated_at = ?3
+    pub async fn keep(&self, replica: &Replica, why: &Error) -> Result<()> {
+        let error = Error::new(why.kind(), why.message()).with_context(why.context().cloned().unwrap_or_default());
+        let replica = replica.clone();
+        self.audited(move |session, audit| {
+            let changed = session.rows(
+                "UPDATE platform_file_registry SET status = 'active', updated_at = ?3
               WHERE platform = ?1 AND platform_file_id = ?2 AND status = 'deleting'
                 AND NOT EXISTS (SELECT 1 FROM platform_file_registry other
                                  WHERE other.file_hash = platform_file_registry.file_hash
                                    AND other.platform = platform_file_registry.platform
                                    AND other.account = platform_file_registry.account
-                                   AND other.purpose = platform_file_registry.purpose AND other.status = 'active')",
-        )
+                                   AND other.purpose = platform_file_registry.purpose AND other.status = 'active')
+              RETURNING file_hash, id",
+                bind![rows::stored(&replica.platform), &replica.remote_id, audit.now],
+            )?;
+            forget_deletes(session, &changed)?;
+            let digest = digest_in(&changed)?;
+            let event =
+                Event { decision: Decision::Failed, digest, error: Some(&error), ..of_replica("delete", &replica) };
+            audit.note(session, &event)
+        })
         .await
     }
 
     /// Notes that a replica is gone from its platform.
-    pub async fn mark_deleted(&self, replica: &Replica) -> Result<()> {
-        self.update(
-            replica,
-            "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?3
-              WHERE platform = ?1 AND platform_file_id = ?2",
-        )
+    pub async fn mark_gone(&self, replica: &Replica, why: Gone) -> Result<()> {
+        let replica = replica.clone();
+        self.audited(move |session, audit| {
+            let sql = "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?3
+                        WHERE platform = ?1 AND platform_file_id = ?2 AND status <> 'deleted' RETURNING file_hash, id";
+            let changed = session.rows(sql, &key(&replica, audit.now))?;
+            if changed.is_empty() {
+                return Ok(());
+            }
+            forget_deletes(session, &changed)?;
+            let digest = digest_in(&changed)?;
+            audit.note(session, &Event { digest, reason: why.reason(), ..of_replica(why.action(), &replica) })
+        })
         .await
     }
 
     /// Notes that the platform has just confirmed a replica.
     pub async fn mark_verified(&self, replica: &Replica) -> Result<()> {
-        self.update(
-            replica,
-            "UPDATE platform_file_registry
-                SET last_verified = ?3, verification_count = verification_count + 1, updated_at = ?3
-              WHERE platform = ?1 AND platform_file_id = ?2",
-        )
-        .await
+        let (replica, now) = (replica.clone(), self.now());
+        self.store
+            .write(move |session| {
+                let sql = "UPDATE platform_file_registry
+                              SET last_verified = ?3, verification_count = COALESCE(verification_count, 0) + 1, updated_at = ?3
+                            WHERE platform = ?1 AND platform_file_id = ?2";
+                session.execute(sql, &key(&replica, now)).map(drop)
+            })
+            .await
     }
+}
 
-    /// Changes the row of a replica: `sql` has its platform, its remote id and the time.
-    async fn update(&self, replica: &Replica, sql: &'static str) -> Result<()> {
-        let (platform, id, now) = (replica.platform.clone(), replica.remote_id.clone(), self.now());
-        self.store.write(move |session| session.execute(sql, bind![rows::stored(&platform), &id, now]).map(drop)).await
-    }
+/// The parameters that name a replica's row, and the time.
+fn key(replica: &Replica, now: Timestamp) -> [Value<'_>; 3] {
+    [rows::stored(&replica.platform).into(), (&replica.remote_id).into(), now.into()]
+}
+
+/// What became of a delete that may have been cut short before is known now.
+fn forget_deletes(session: &mut Session<'_>, changed: &[Row]) -> Result<()> {
+    changed.iter().try_for_each(|row| recovery::forget(session, Unfinished::Delete, &row.get::<String>(1)?))
+}
+
+/// The content of the row that was changed, where it is known.
+fn digest_in(changed: &[Row]) -> Result<Option<Digest>> {
+    let hex = changed.first().map(|row| row.get::<Option<String>>(0)).transpose()?.flatten();
+    hex.map(|hex| rows::digest_of(&hex)).transpose()
 }
 
 fn resolve(session: &mut Session<'_>, reference: &str) -> Result<FileRecord> {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{NewIntent, Placement, Registry, Settlement, intents, rows};
+use super::{NewIntent, Placement, Registry, Settlement, intents, rows, settle};
+use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, ContentKind, Digest, FileObject, PlatformId, Replica, ReplicaStatus};
@@ -84,24 +85,32 @@ impl Registry {
     /// `Conflict` when somebody has.
     pub async fn turn(&self, replica: &Replica, changed_at: Option<Timestamp>, into: ReplicaStatus) -> Result<()> {
         let (replica, now) = (replica.clone(), self.now());
-        self.store
-            .write(move |session| {
-                let changed = session.execute(
-                    "UPDATE platform_file_registry SET status = ?1, updated_at = ?2
+        self.audited(move |session, audit| {
+            let changed = session.execute(
+                "UPDATE platform_file_registry SET status = ?1, updated_at = ?2
                       WHERE platform = ?3 AND platform_file_id = ?4 AND status = ?5
                         AND COALESCE(updated_at, created_at) = ?6",
-                    bind![
-                        into.as_str(),
-                        now,
-                        rows::stored(&replica.platform),
-                        &replica.remote_id,
-                        replica.status.as_str(),
-                        changed_at
-                    ],
-                )?;
-                if changed == 1 { Ok(()) } else { Err(changed_meanwhile()) }
-            })
-            .await
+                bind![
+                    into.as_str(),
+                    now,
+                    rows::stored(&replica.platform),
+                    &replica.remote_id,
+                    replica.status.as_str(),
+                    changed_at
+                ],
+            )?;
+            if changed != 1 {
+                return Err(changed_meanwhile());
+            }
+            audit.note(
+                session,
+                &Event {
+                    details: &[("from", replica.status.as_str()), ("into", into.as_str())],
+                    ..of_replica("turn", &replica)
+                },
+            )
+        })
+        .await
     }
 
     /// Binds a file that is on a platform already to a content. `changed_at` is when the row that there may be of it was
@@ -116,23 +125,33 @@ impl Registry {
         changed_at: Option<Timestamp>,
     ) -> Result<Replica> {
         let now = self.now();
-        self.store
-            .write(move |session| {
-                let hex = new.placement.digest.hex();
-                session.lock(&hex)?;
-                if last_written(session, &new.placement.platform, &settlement.remote_id)? != changed_at {
-                    return Err(changed_meanwhile());
-                }
-                intents::retire_expired(session, &new.placement, now)?;
-                if let Some(other) = rows::active_replica(session, &new.placement)? {
-                    return Err(another_copy(&other));
-                }
-                intents::close_dead(session, &new.placement, now)?;
-                let file_id = intents::name_content(session, &new, now, false)?;
-                intents::insert_replica(session, &new.placement, new.size, &file_id, &settlement, now)?;
-                Ok(intents::replica(&new.placement, settlement, now))
-            })
-            .await
+        self.audited(move |session, audit| {
+            let hex = new.placement.digest.hex();
+            session.lock(&hex)?;
+            if last_written(session, &new.placement.platform, &settlement.remote_id)? != changed_at {
+                return Err(changed_meanwhile());
+            }
+            intents::retire_expired(session, audit, &new.placement)?;
+            if let Some(other) = rows::active_replica(session, &new.placement, None)? {
+                return Err(another_copy(&other));
+            }
+            intents::close_dead(session, &new.placement, now)?;
+            let file_id = settle::name_content(session, &new, now, false)?;
+            settle::insert_replica(session, &new.placement, new.size, &file_id, &settlement, now)?;
+            let Placement { digest, platform, account, .. } = &new.placement;
+            audit.note(
+                session,
+                &Event {
+                    platform: Some(platform),
+                    account: Some(account),
+                    remote_id: Some(&settlement.remote_id),
+                    bytes: Some(new.size),
+                    ..Event::of("adopt", digest)
+                },
+            )?;
+            Ok(settle::replica(&new.placement, settlement, now))
+        })
+        .await
     }
 
     /// Takes a platform's word for a replica: its name, dates and size there, and what it is for.
@@ -149,21 +168,20 @@ impl Registry {
         content: ContentKind,
     ) -> Result<()> {
         let (replica, object, now) = (replica.clone(), object.clone(), self.now());
-        self.store
-            .write(move |session| {
-                let purpose = object.purpose.clone().unwrap_or_else(|| replica.purpose.clone());
-                if let Some(digest) = digest.filter(|_| purpose != replica.purpose) {
-                    let (platform, account) = (replica.platform.clone(), replica.account.clone());
-                    let placement = Placement { digest, platform, account, purpose: purpose.clone() };
-                    session.lock(&digest.hex())?;
-                    intents::close_dead(session, &placement, now)?;
-                    if let Some(other) = rows::active_replica(session, &placement)? {
-                        return Err(another_copy(&other));
-                    }
+        self.audited(move |session, audit| {
+            let purpose = object.purpose.clone().unwrap_or_else(|| replica.purpose.clone());
+            if let Some(digest) = digest.filter(|_| purpose != replica.purpose) {
+                let (platform, account) = (replica.platform.clone(), replica.account.clone());
+                let placement = Placement { digest, platform, account, purpose: purpose.clone() };
+                session.lock(&digest.hex())?;
+                intents::close_dead(session, &placement, now)?;
+                if let Some(other) = rows::active_replica(session, &placement, None)? {
+                    return Err(another_copy(&other));
                 }
-                let raw = object.raw.to_string();
-                let changed = session.execute(
-                    "UPDATE platform_file_registry
+            }
+            let raw = object.raw.to_string();
+            let changed = session.execute(
+                "UPDATE platform_file_registry
                         SET remote_name = COALESCE(?3, remote_name), file_size = COALESCE(?4, file_size),
                             remote_created_at = COALESCE(?5, remote_created_at), expires_at = COALESCE(?6, expires_at),
                             purpose = ?9, content_kind = CASE WHEN purpose = ?9 THEN content_kind ELSE ?10 END,
@@ -171,23 +189,37 @@ impl Registry {
                             verification_count = COALESCE(verification_count, 0) + 1
                       WHERE platform = ?1 AND platform_file_id = ?2 AND status = 'active'
                         AND COALESCE(updated_at, created_at) = ?11",
-                    bind![
-                        rows::stored(&replica.platform),
-                        &replica.remote_id,
-                        object.name.as_deref(),
-                        object.size,
-                        object.created_at,
-                        object.expires_at,
-                        Json(&raw),
-                        now,
-                        purpose.as_str(),
-                        content.as_str(),
-                        changed_at,
-                    ],
-                )?;
-                if changed == 1 { Ok(()) } else { Err(changed_meanwhile()) }
-            })
-            .await
+                bind![
+                    rows::stored(&replica.platform),
+                    &replica.remote_id,
+                    object.name.as_deref(),
+                    object.size,
+                    object.created_at,
+                    object.expires_at,
+                    Json(&raw),
+                    now,
+                    purpose.as_str(),
+                    content.as_str(),
+                    changed_at,
+                ],
+            )?;
+            if changed != 1 {
+                return Err(changed_meanwhile());
+            }
+            audit.note(session, &Event { digest, ..of_replica("believe", &replica) })
+        })
+        .await
+    }
+}
+
+/// An event of a replica, whatever its content.
+pub(super) fn of_replica<'e>(action: &'e str, replica: &'e Replica) -> Event<'e> {
+    Event {
+        action,
+        platform: Some(&replica.platform),
+        account: Some(&replica.account),
+        remote_id: Some(&replica.remote_id),
+        ..Event::default()
     }
 }
 

@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
-use super::{Placement, Registry, new_id, rows};
+use super::recovery::{self, Unfinished};
+use super::settle::name_content;
+use super::{Auditor, Placement, Registry, new_id, rows};
+use crate::audit::{Decision, Event};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, ContentKind, Replica, ReplicaStatus};
-use crate::store::{Id, Json, Session, bind};
+use crate::model::{AccountId, Replica};
+use crate::store::{Id, Session, bind};
 
 /// How long a claim outlives a holder that died without a word.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -29,6 +32,37 @@ pub struct NewIntent {
     pub mime: String,
     /// Who hands it over.
     pub owner: Option<String>,
+    /// A replica that its platform drops before then is not enough.
+    pub needed_until: Option<Timestamp>,
+}
+
+/// How far an open intent has got, as it was last noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not a byte has left.
+    Planned,
+    /// The bytes are on their way, and may have arrived.
+    Sending,
+    /// They were sent, and nobody knows what became of them.
+    Unknown,
+    /// The platform has them, by an id that is noted.
+    Stored,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Planned => "planned",
+            Phase::Sending => "sending",
+            Phase::Unknown => "unknown",
+            Phase::Stored => "stored",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Self {
+        let all = [Phase::Planned, Phase::Unknown, Phase::Stored];
+        all.into_iter().find(|phase| phase.as_str() == word).unwrap_or(Phase::Sending)
+    }
 }
 
 /// The answer to "may I send this?".
@@ -52,29 +86,49 @@ pub struct Intent {
     pub size: u64,
     /// When the first attempt of any holder began.
     pub first_sent_at: Timestamp,
-    /// Of an earlier holder: until when it may have been sending.
-    pub taken_from: Option<Timestamp>,
+    /// Of an earlier holder that had sent something, or may have.
+    pub taken_from: Option<TakenOver>,
+}
+
+/// What an earlier holder of an intent left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Until when it may have been sending.
+    pub ended_at: Timestamp,
+    /// As what its platform has it, where it got so far.
+    pub stored_as: Option<String>,
 }
 
 /// A claim in someone's hands; dropping it before it is closed gives it back.
 ///
 /// The guard is made where the claim is written, so that a caller who is cancelled meanwhile holds nothing.
-#[derive(Debug)]
 pub struct HeldIntent {
     intent: Intent,
     registry: Registry,
     is_closed: bool,
     may_be_stored: bool,
+    has_left: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+}
+
+impl std::fmt::Debug for HeldIntent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HeldIntent({:?})", self.intent)
+    }
 }
 
 impl HeldIntent {
     fn new(registry: Registry, intent: Intent) -> Self {
-        HeldIntent { may_be_stored: intent.taken_from.is_some(), intent, registry, is_closed: false }
+        HeldIntent { may_be_stored: intent.taken_from.is_some(), intent, registry, is_closed: false, has_left: None }
     }
 
     /// Notes that the bytes may have arrived: whoever comes next has to look for them first.
     pub fn note_may_be_stored(&mut self) {
         self.may_be_stored = true;
+    }
+
+    /// Asked when the claim is dropped: whether the bytes may have arrived by then.
+    pub fn may_be_stored_if(&mut self, has_left: impl Fn() -> bool + Send + Sync + 'static) {
+        self.has_left = Some(Box::new(has_left));
     }
 
     /// The claim was settled, or failed for good: there is nothing to give back.
@@ -94,22 +148,10 @@ impl std::ops::Deref for HeldIntent {
 impl Drop for HeldIntent {
     fn drop(&mut self) {
         if !self.is_closed {
-            self.registry.abandon(&self.intent, self.may_be_stored);
+            let has_left = self.has_left.as_ref().is_some_and(|has_left| has_left());
+            self.registry.abandon(&self.intent, self.may_be_stored || has_left);
         }
     }
-}
-
-/// What became of an intent: the replica that now exists.
-#[derive(Clone, Debug)]
-pub struct Settlement {
-    pub remote_id: String,
-    pub remote_name: String,
-    pub content: ContentKind,
-    pub created_at: Timestamp,
-    pub expires_at: Option<Timestamp>,
-    /// The platform's own description.
-    pub raw: serde_json::Value,
-    pub origin: crate::model::Origin,
 }
 
 impl Registry {
@@ -119,35 +161,53 @@ impl Registry {
     pub async fn intend(&self, mut intent: NewIntent, others: Vec<AccountId>) -> Result<Claim> {
         let (owner, now) = (self.owner.clone(), self.now());
         let registry = self.clone();
-        self.store
-            .write(move |session| {
-                if !others.is_empty() {
-                    settle_account(session, &mut intent.placement, &others, now)?;
-                }
-                retire_expired(session, &intent.placement, now)?;
-                if let Some(replica) = rows::active_replica(session, &intent.placement)? {
+        self.audited(move |session, audit| {
+            if !others.is_empty() {
+                settle_account(session, &mut intent.placement, &others, now)?;
+            }
+            retire_expired(session, audit, &intent.placement)?;
+            if let Some(replica) = rows::active_replica(session, &intent.placement, intent.needed_until)? {
+                name_content(session, &intent, now, true)?;
+                return Ok(Claim::AlreadyThere(Box::new(replica)));
+            }
+            match claim(session, &intent, &owner, now)? {
+                Claimed::Held => Ok(Claim::Held),
+                Claimed::Ours(intent) => Ok(Claim::Ours(Box::new(HeldIntent::new(registry, intent)))),
+                Claimed::AlreadyThere(replica) => {
                     name_content(session, &intent, now, true)?;
-                    return Ok(Claim::AlreadyThere(Box::new(replica)));
+                    Ok(Claim::AlreadyThere(replica))
                 }
-                match claim(session, &intent, &owner, now)? {
-                    Claimed::Held => Ok(Claim::Held),
-                    Claimed::Ours(intent) => Ok(Claim::Ours(Box::new(HeldIntent::new(registry, intent)))),
-                    Claimed::AlreadyThere(replica) => {
-                        name_content(session, &intent, now, true)?;
-                        Ok(Claim::AlreadyThere(replica))
-                    }
-                }
-            })
-            .await
+            }
+        })
+        .await
     }
 
-    /// Notes that the bytes are about to be sent (again), and renews the lease.
+    /// Notes that the bytes are about to be sent, and renews the lease: before the first of them leaves.
     ///
     /// # Errors
     /// `Conflict` when another holder took the intent over meanwhile.
     pub async fn sending(&self, intent: &Intent) -> Result<()> {
-        let set = "last_sent_at = ?3, attempt = attempt + 1, updated_at = ?3, lease_until = ?4";
+        let set = "phase = 'sending', remote_id = NULL, last_sent_at = ?3, attempt = attempt + 1, updated_at = ?3, lease_until = ?4";
         self.update_held(intent, set, self.now()).await
+    }
+
+    /// Notes that the platform has it, where binding it must wait until it is ready.
+    ///
+    /// # Errors
+    /// `Conflict` when another holder took the intent over meanwhile.
+    pub async fn stored(&self, intent: &Intent, remote_id: &str) -> Result<()> {
+        let (id, fence, now, remote_id) = (intent.id.clone(), intent.fence, self.now(), remote_id.to_owned());
+        self.store
+            .write(move |session| {
+                let sql =
+                    "UPDATE upload_intents SET phase = 'stored', remote_id = ?3, updated_at = ?4, lease_until = ?5
+                            WHERE id = ?1 AND fence = ?2 AND state = 'sending'";
+                match session.execute(sql, bind![Id(&id), fence, &remote_id, now, now.plus(LEASE)])? {
+                    1 => Ok(()),
+                    _ => Err(taken_over()),
+                }
+            })
+            .await
     }
 
     /// Keeps the claim for another [`LEASE`].
@@ -167,28 +227,6 @@ impl Registry {
                     1 => Ok(()),
                     _ => Err(taken_over()),
                 }
-            })
-            .await
-    }
-
-    /// Binds the replica and closes the intent, in one transaction.
-    ///
-    /// # Errors
-    /// `Conflict` when another holder took the intent over meanwhile, or the content got another replica there: then
-    /// nothing is written.
-    pub async fn settle(&self, intent: &Intent, new: &NewIntent, settlement: Settlement) -> Result<Replica> {
-        let (intent, new, now) = (intent.clone(), new.clone(), self.now());
-        self.store
-            .write(move |session| {
-                session.lock(&intent.placement.digest.hex())?;
-                close(session, &intent, "bound", None, now)?;
-                let other = rows::active_replica(session, &intent.placement)?;
-                if other.is_some_and(|other| other.remote_id != settlement.remote_id) {
-                    return Err(taken_over());
-                }
-                let file_id = name_content(session, &new, now, true)?;
-                insert_replica(session, &intent.placement, intent.size, &file_id, &settlement, now)?;
-                Ok(replica(&intent.placement, settlement, now))
             })
             .await
     }
@@ -220,20 +258,30 @@ impl Registry {
 
     /// Closes the intent: nothing was stored, and anyone may try again.
     pub async fn fail(&self, intent: &Intent, error: &Error) -> Result<()> {
-        let (intent, why, now) = (intent.clone(), error.message().to_owned(), self.now());
-        self.store.write(move |session| close(session, &intent, "failed", Some(&why), now)).await
+        let (intent, now) = (intent.clone(), self.now());
+        let error =
+            Error::new(error.kind(), error.message()).with_context(error.context().cloned().unwrap_or_default());
+        self.audited(move |session, audit| {
+            close(session, &intent, "failed", Some(error.message()), now)?;
+            note_failure(session, audit, &intent, &error)
+        })
+        .await
     }
 
     /// Lets go of the claim without waiting for the disk: for callers that were cancelled.
     ///
     /// With `may_be_stored` the next one to come reconciles; without, it starts afresh.
     fn abandon(&self, intent: &Intent, may_be_stored: bool) {
-        let (intent, now) = (intent.clone(), self.now());
+        let (intent, now, audit) = (intent.clone(), self.now(), self.auditor());
         self.store.write_soon(move |session| match may_be_stored {
-            false => close(session, &intent, "failed", Some("cancelled"), now),
+            false => {
+                close(session, &intent, "failed", Some("cancelled"), now)?;
+                note_failure(session, &audit, &intent, &Error::new(ErrorKind::Cancelled, "cancelled"))
+            }
             true => {
                 session.execute(
-                    "UPDATE upload_intents SET lease_until = ?4, updated_at = ?3
+                    "UPDATE upload_intents
+                        SET phase = CASE phase WHEN 'stored' THEN phase ELSE 'unknown' END, lease_until = ?4, updated_at = ?3
                       WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
                     bind![Id(&intent.id), intent.fence, now, Timestamp(0)],
                 )?;
@@ -243,7 +291,23 @@ impl Registry {
     }
 }
 
-fn taken_over() -> Error {
+fn note_failure(session: &mut Session<'_>, audit: &Auditor, intent: &Intent, error: &Error) -> Result<()> {
+    let Placement { digest, platform, account, .. } = &intent.placement;
+    audit.note(
+        session,
+        &Event {
+            decision: Decision::Failed,
+            platform: Some(platform),
+            account: Some(account),
+            bytes: Some(intent.size),
+            duration: Some(audit.now.since(intent.first_sent_at)),
+            error: Some(error),
+            ..Event::of("upload", digest)
+        },
+    )
+}
+
+pub(super) fn taken_over() -> Error {
     Error::new(ErrorKind::Conflict, "another process took this upload over")
         .with_hint("call upload again: it returns what the other one did")
 }
@@ -277,15 +341,27 @@ fn settle_account(
 }
 
 /// A replica past its retention is gone, and must not be handed out or block a new one.
-pub(super) fn retire_expired(session: &mut Session<'_>, placement: &Placement, now: Timestamp) -> Result<()> {
+pub(super) fn retire_expired(session: &mut Session<'_>, audit: &Auditor, placement: &Placement) -> Result<()> {
     let hex = placement.digest.hex();
     let [digest, platform, account, purpose] = rows::place(placement, &hex);
-    session.execute(
+    let expired = session.rows(
         "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?5
           WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4
-            AND status = 'active' AND expires_at <= ?5",
-        &[digest, platform, account, purpose, now.into()],
+            AND status = 'active' AND expires_at <= ?5
+        RETURNING platform_file_id",
+        &[digest, platform, account, purpose, audit.now.into()],
     )?;
+    for row in expired {
+        audit.note(
+            session,
+            &Event {
+                platform: Some(&placement.platform),
+                account: Some(&placement.account),
+                remote_id: Some(&row.get::<String>(0)?),
+                ..Event::of("expire", &placement.digest)
+            },
+        )?;
+    }
     Ok(())
 }
 
@@ -296,12 +372,20 @@ struct OpenIntent {
     remote_name: String,
     first_sent_at: Timestamp,
     updated_at: Timestamp,
+    phase: Phase,
+    remote_id: Option<String>,
 }
 
 impl OpenIntent {
     /// Until when its holder may have been sending: it let go then, or it died before renewing its lease again.
     fn ended_at(&self) -> Timestamp {
         self.updated_at.max(self.lease_until.minus(LEASE - RENEW_EVERY))
+    }
+
+    /// What there is to be looked for; nothing where nothing was sent.
+    fn left(&self) -> Option<TakenOver> {
+        let stored_as = self.remote_id.clone().filter(|_| self.phase == Phase::Stored);
+        (self.phase != Phase::Planned).then(|| TakenOver { ended_at: self.ended_at(), stored_as })
     }
 }
 
@@ -322,7 +406,7 @@ fn claim(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp
 
 fn open_intent(session: &mut Session<'_>, placement: &Placement) -> Result<Option<OpenIntent>> {
     let row = session.row(
-        "SELECT id, fence, lease_until, remote_name, first_sent_at, updated_at FROM upload_intents
+        "SELECT id, fence, lease_until, remote_name, first_sent_at, updated_at, phase, remote_id FROM upload_intents
           WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4 AND state = 'sending'",
         &rows::place(placement, &placement.digest.hex()),
     )?;
@@ -334,6 +418,8 @@ fn open_intent(session: &mut Session<'_>, placement: &Placement) -> Result<Optio
         remote_name: row.get(3)?,
         first_sent_at: row.get(4)?,
         updated_at: row.get(5)?,
+        phase: Phase::parse(&row.get::<String>(6)?),
+        remote_id: row.get(7)?,
     }))
 }
 
@@ -353,7 +439,7 @@ fn take_over(
         return Ok(Claimed::Held); // another one was faster
     }
     Ok(Claimed::Ours(Intent {
-        taken_from: Some(open.ended_at()),
+        taken_from: open.left(),
         id: open.id,
         placement: new.placement.clone(),
         fence: open.fence + 1,
@@ -368,8 +454,9 @@ fn begin(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp
     let [digest, platform, account, purpose] = rows::place(&new.placement, &hex);
     let begun = session.execute(
         "INSERT INTO upload_intents (file_hash, platform, account, purpose, id, state, owner, fence, lease_until,
-                                     attempt, remote_name, file_size, first_sent_at, last_sent_at, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'sending', ?6, 1, ?7, 1, ?8, ?9, ?10, ?10, ?10, ?10)
+                                     attempt, remote_name, file_size, first_sent_at, last_sent_at, created_at, updated_at,
+                                     phase, filename, mime_type, user_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'sending', ?6, 1, ?7, 0, ?8, ?9, ?10, ?10, ?10, ?10, 'planned', ?11, ?12, ?13)
          ON CONFLICT (file_hash, platform, account, purpose) WHERE state = 'sending' DO NOTHING",
         &[
             digest,
@@ -382,13 +469,16 @@ fn begin(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp
             (&new.remote_name).into(),
             new.size.into(),
             now.into(),
+            (&new.name).into(),
+            (&new.mime).into(),
+            new.owner.as_deref().into(),
         ],
     )?;
     if begun == 0 {
         return Ok(Claimed::Held);
     }
     // Whoever had the claim until just now may have settled it after we looked: then there is nothing to do.
-    if let Some(replica) = rows::active_replica(session, &new.placement)? {
+    if let Some(replica) = rows::active_replica(session, &new.placement, new.needed_until)? {
         session.execute("DELETE FROM upload_intents WHERE id = ?1", bind![Id(&id)])?;
         return Ok(Claimed::AlreadyThere(Box::new(replica)));
     }
@@ -419,144 +509,27 @@ pub(super) fn close_dead(session: &mut Session<'_>, placement: &Placement, now: 
                   WHERE id = ?1 AND state = 'sending'",
                 bind![Id(&open.id), now],
             )?;
-            Ok(())
+            recovery::forget(session, Unfinished::Upload, &open.id)
         }
     }
 }
 
-fn close(session: &mut Session<'_>, intent: &Intent, state: &str, why: Option<&str>, now: Timestamp) -> Result<()> {
+pub(super) fn close(
+    session: &mut Session<'_>,
+    intent: &Intent,
+    state: &str,
+    why: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
     let closed = session.execute(
         "UPDATE upload_intents SET state = ?3, error = ?4, updated_at = ?5
           WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
         bind![Id(&intent.id), intent.fence, state, why, now],
     )?;
-    if closed == 1 { Ok(()) } else { Err(taken_over()) }
-}
-
-/// Makes sure the content and this name of it have rows; returns the id of the name's row. What somebody hands over
-/// comes out of the trash.
-pub(super) fn name_content(
-    session: &mut Session<'_>,
-    new: &NewIntent,
-    now: Timestamp,
-    is_handed_over: bool,
-) -> Result<String> {
-    let hex = new.placement.digest.hex();
-    if let Some(id) = named(session, &hex, new, is_handed_over)? {
-        return Ok(id);
-    }
-    // One content may come from many at the same time, under one name.
-    session.lock(&hex)?;
-    if let Some(id) = named(session, &hex, new, is_handed_over)? {
-        return Ok(id);
-    }
-    let original = session.row("SELECT original_file_id FROM file_hashes WHERE file_hash = ?1", bind![&hex])?;
-    let original = original.map(|row| row.get::<Option<String>>(0)).transpose()?.flatten();
-    let id = new_id();
-    session.execute(
-        "INSERT INTO file_uploads (id, filename, file_size, mime_type, file_hash, is_duplicate, original_file_id,
-                                   deduplication_checked, created_at, user_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        bind![
-            Id(&id),
-            &new.name,
-            new.size,
-            &new.mime,
-            &hex,
-            original.is_some(),
-            original.as_deref().map(Id),
-            true,
-            now,
-            new.owner.as_deref(),
-        ],
-    )?;
-    session.execute(
-        "INSERT INTO file_hashes (id, file_hash, original_file_id, file_size, content_type, duplicate_count, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6)
-         ON CONFLICT (file_hash) DO UPDATE
-            SET duplicate_count = COALESCE(file_hashes.duplicate_count, 0) + 1, updated_at = excluded.updated_at,
-                trashed_at = CASE WHEN ?7 THEN NULL ELSE file_hashes.trashed_at END,
-                original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)",
-        bind![Id(&new_id()), &hex, Id(&id), new.size, &new.mime, now, is_handed_over],
-    )?;
-    Ok(id)
-}
-
-/// The row of this name, if there is one: it may have been in the trash, and nobody's.
-fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent, is_handed_over: bool) -> Result<Option<String>> {
-    let row = session.row(
-        "SELECT f.id, h.trashed_at IS NOT NULL, f.user_id IS NULL
-           FROM file_uploads f JOIN file_hashes h ON h.file_hash = f.file_hash
-          WHERE f.file_hash = ?1 AND f.filename = ?2",
-        bind![hex, &new.name],
-    )?;
-    let Some(row) = row else { return Ok(None) };
-    let id: String = row.get(0)?;
-    if is_handed_over && row.get(1)? {
-        session.execute("UPDATE file_hashes SET trashed_at = NULL WHERE file_hash = ?1", bind![hex])?;
-    }
-    if let Some(owner) = new.owner.as_ref().filter(|_| row.get(2).unwrap_or(false)) {
-        session.execute("UPDATE file_uploads SET user_id = ?2 WHERE id = ?1", bind![Id(&id), owner])?;
-    }
-    Ok(Some(id))
-}
-
-/// A remote id that has a row already, of a file that was taken for lost, is bound anew.
-pub(super) fn insert_replica(
-    session: &mut Session<'_>,
-    placement: &Placement,
-    size: u64,
-    file_id: &str,
-    settlement: &Settlement,
-    now: Timestamp,
-) -> Result<()> {
-    let (hex, raw) = (placement.digest.hex(), settlement.raw.to_string());
-    let [digest, platform, account, purpose] = rows::place(placement, &hex);
-    session.execute(
-        "INSERT INTO platform_file_registry
-             (file_hash, platform, account, purpose, id, file_id, platform_file_id, platform_metadata, remote_name,
-              content_kind, file_size, status, last_verified, verification_count, remote_created_at, expires_at,
-              created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'active', ?12, 1, ?13, ?14, ?12, ?12)
-         ON CONFLICT (platform, platform_file_id) DO UPDATE
-            SET file_hash = excluded.file_hash, account = excluded.account, purpose = excluded.purpose,
-                file_id = excluded.file_id, platform_metadata = excluded.platform_metadata,
-                remote_name = excluded.remote_name, content_kind = excluded.content_kind,
-                file_size = excluded.file_size, status = 'active', last_verified = excluded.last_verified,
-                remote_created_at = excluded.remote_created_at, expires_at = excluded.expires_at,
-                updated_at = excluded.updated_at",
-        &[
-            digest,
-            platform,
-            account,
-            purpose,
-            Id(&new_id()).into(),
-            Id(file_id).into(),
-            (&settlement.remote_id).into(),
-            Json(&raw).into(),
-            (&settlement.remote_name).into(),
-            settlement.content.as_str().into(),
-            size.into(),
-            now.into(),
-            settlement.created_at.into(),
-            settlement.expires_at.into(),
-        ],
-    )?;
-    Ok(())
-}
-
-pub(super) fn replica(placement: &Placement, settlement: Settlement, now: Timestamp) -> Replica {
-    Replica {
-        platform: placement.platform.clone(),
-        account: placement.account.clone(),
-        purpose: placement.purpose.clone(),
-        remote_id: settlement.remote_id,
-        remote_name: settlement.remote_name,
-        status: ReplicaStatus::Active,
-        content: settlement.content,
-        created_at: settlement.created_at,
-        verified_at: now,
-        expires_at: settlement.expires_at,
-        origin: settlement.origin,
+    match closed {
+        1 if intent.fence == 1 => Ok(()),
+        // Only what was taken over may have been recovered before.
+        1 => recovery::forget(session, Unfinished::Upload, &intent.id),
+        _ => Err(taken_over()),
     }
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as JsonValue};
 
 use super::{Registry, rows};
+use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Digest, FileRecord};
@@ -74,7 +75,12 @@ impl Registry {
     pub async fn label(&self, digest: &Digest, labels: Labels) -> Result<FileRecord> {
         labels.check()?;
         let digest = *digest;
-        self.store.write(move |session| label(session, &digest, &labels)).await
+        self.audited(move |session, audit| {
+            let labelled = label(session, &digest, &labels)?;
+            audit.note(session, &Event::of("label", &digest))?;
+            Ok(labelled)
+        })
+        .await
     }
 
     /// Puts a file into the trash: it is no longer listed, found by name or used, and nothing else of it changes.
@@ -82,8 +88,7 @@ impl Registry {
     /// # Errors
     /// `NotFound` when the content is not known.
     pub async fn trash(&self, digest: &Digest) -> Result<FileRecord> {
-        let (digest, now) = (*digest, self.now());
-        self.store.write(move |session| set_trashed(session, &digest, Some(now))).await
+        self.set_trashed(*digest, true).await
     }
 
     /// Takes it out again.
@@ -91,8 +96,16 @@ impl Registry {
     /// # Errors
     /// `NotFound` when the content is not known.
     pub async fn restore(&self, digest: &Digest) -> Result<FileRecord> {
-        let digest = *digest;
-        self.store.write(move |session| set_trashed(session, &digest, None)).await
+        self.set_trashed(*digest, false).await
+    }
+
+    async fn set_trashed(&self, digest: Digest, is_trashed: bool) -> Result<FileRecord> {
+        self.audited(move |session, audit| {
+            let record = set_trashed(session, &digest, is_trashed.then_some(audit.now))?;
+            audit.note(session, &Event::of(if is_trashed { "trash" } else { "restore" }, &digest))?;
+            Ok(record)
+        })
+        .await
     }
 }
 

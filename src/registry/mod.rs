@@ -3,31 +3,38 @@
 //! The registry is the judge of "exactly once": a [`Claim`] is granted to one caller at a time, across tasks and
 //! processes, and only the holder of the current fence may settle it.
 
+mod copies;
 mod files;
 mod holdings;
 mod import;
 mod intents;
 mod labels;
 mod query;
+mod recovery;
 mod register;
 mod rows;
+mod settle;
 mod sources;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crate::audit::{AuditLog, AuditOptions, Event};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::model::{AccountId, Digest, PlatformId, Purpose};
-use crate::store::{Location, Store};
+use crate::store::{Location, Session, Store};
 
-pub use files::Usage;
+pub use copies::KeptCopy;
+pub use files::{Gone, Usage};
 pub use holdings::{Expected, Holding};
 pub use import::{Import, Reject, ToolRows};
-pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, RENEW_EVERY, Settlement};
+pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, Phase, RENEW_EVERY, TakenOver};
 pub use labels::Labels;
 pub use query::{FileFilter, FileStatus};
+pub use recovery::{Attempt, OpenDelete, OpenUpload, Outcome, PastAttempt, Recovery, Unfinished};
+pub use settle::Settlement;
 
 /// Where a content shall be: the unit of "exactly once".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +51,8 @@ pub struct Registry {
     store: Store,
     /// What is known of this machine's own files: in `store` too, where that is this machine's alone.
     sources: Store,
+    /// What changes is noted in it, in the same transaction.
+    audit: AuditLog,
     clock: Arc<dyn Clock>,
     /// Names this process in claims.
     owner: Arc<str>,
@@ -64,7 +73,34 @@ impl Registry {
     /// The registry of an open database; `sources` keeps what is known of this machine's own files.
     pub fn new(store: Store, sources: Store, clock: Arc<dyn Clock>) -> Self {
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
-        Registry { store, sources, clock, owner, unseen: Arc::default() }
+        let audit = AuditLog::new(store.clone(), clock.clone(), AuditOptions::default());
+        Registry { store, sources, audit, clock, owner, unseen: Arc::default() }
+    }
+
+    /// The same, with its audit log kept so.
+    #[must_use]
+    pub fn with_audit(self, options: AuditOptions) -> Self {
+        Registry { audit: AuditLog::new(self.store.clone(), self.clock.clone(), options), ..self }
+    }
+
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// A write whose events are noted in its own transaction.
+    async fn audited<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session<'_>, &Auditor) -> Result<T> + Send + 'static,
+    {
+        let auditor = self.auditor();
+        let outcome = self.store.write(move |session| job(session, &auditor)).await;
+        self.audit.seal_soon();
+        outcome
+    }
+
+    fn auditor(&self) -> Auditor {
+        Auditor { audit: self.audit.clone(), now: self.now() }
     }
 
     pub fn close(&self) {
@@ -74,6 +110,18 @@ impl Registry {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+}
+
+/// Notes what one transaction does.
+struct Auditor {
+    audit: AuditLog,
+    now: Timestamp,
+}
+
+impl Auditor {
+    fn note(&self, session: &mut Session<'_>, event: &Event<'_>) -> Result<()> {
+        self.audit.append(session, event, self.now)
     }
 }
 

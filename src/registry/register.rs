@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use super::{Registry, new_id, rows};
+use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{FileRecord, Replica};
@@ -29,7 +30,14 @@ impl Registry {
     /// new.
     pub async fn register(&self, files: Vec<FileRecord>) -> Result<()> {
         let (now, count) = (self.now(), files.len() as u64);
-        self.store.write(move |session| register(session, &files, now)).await?;
+        self.audited(move |session, audit| {
+            register(session, &files, now)?;
+            audit.note(
+                session,
+                &Event { action: "import", details: &[("files", &count.to_string())], ..Event::default() },
+            )
+        })
+        .await?;
         let unseen = self.unseen.fetch_add(count, Ordering::Relaxed) + count;
         if unseen >= MANY && self.store.catch_up_planner(unseen).await? {
             self.unseen.store(0, Ordering::Relaxed);

@@ -112,9 +112,15 @@ pub(super) fn replicas_being_deleted(
     replicas(session, wanted, bind![hex, stored(platform), account.as_str()])
 }
 
-pub(super) fn active_replica(session: &mut Session<'_>, placement: &Placement) -> Result<Option<Replica>> {
+/// The replica that is handed out, if it lives as long as is needed.
+pub(super) fn active_replica(
+    session: &mut Session<'_>,
+    placement: &Placement,
+    needed_until: Option<Timestamp>,
+) -> Result<Option<Replica>> {
     let wanted = "file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4 AND status = 'active'";
-    Ok(replicas(session, wanted, &place(placement, &placement.digest.hex()))?.into_iter().next())
+    let there = replicas(session, wanted, &place(placement, &placement.digest.hex()))?.into_iter().next();
+    Ok(there.filter(|replica| replica.lives_until(needed_until)))
 }
 
 /// The parameters ?1 to ?4 that name a placement.
@@ -147,6 +153,7 @@ pub(super) fn replica(row: &Row) -> Result<Replica> {
         status: match status.as_str() {
             "active" => ReplicaStatus::Active,
             "deleting" => ReplicaStatus::Deleting,
+            "retired" => ReplicaStatus::Retired,
             "deleted" => ReplicaStatus::Deleted,
             _ => ReplicaStatus::Error,
         },
@@ -162,7 +169,7 @@ pub(super) fn digest_of(hex: &str) -> Result<Digest> {
     Digest::from_hex(hex).ok_or_else(|| corrupt("file_hash", hex))
 }
 
-fn corrupt(column: &str, value: &str) -> Error {
+pub(super) fn corrupt(column: &str, value: &str) -> Error {
     Error::new(ErrorKind::Registry, format!("the registry holds {value:?} as {column}"))
         .with_hint("something else wrote to it; restore it from a backup")
 }

@@ -24,16 +24,17 @@ struct History {
     is_old: &'static str,
 }
 
+/// The audit log is no history to be removed: who keeps it how long is a matter of law.
 const OF_ALL: &[History] = &[
     History { table: "upload_intents", key: "id", is_old: "state <> 'sending' AND updated_at < ?1" },
     // An operator's word on a breaker holds until it is taken back, however long ago it was given.
     History { table: "resilience_state", key: "key", is_old: "updated_at < ?1 AND key NOT LIKE 'breaker/%'" },
+    History { table: "file_recovery_attempts", key: "id", is_old: "status <> 'pending' AND created_at < ?1" },
 ];
 
-/// The audit trail is no history to be removed: who keeps it how long is a matter of law.
+/// Tables that only the existing tool has.
 const OF_POSTGRES: &[History] = &[
     History { table: "file_lifecycle_sync", key: "id", is_old: "sync_status = 'synced' AND updated_at < ?1" },
-    History { table: "file_recovery_attempts", key: "id", is_old: "status <> 'pending' AND created_at < ?1" },
     History { table: "file_health_checks", key: "id", is_old: "checked_at < ?1" },
 ];
 

@@ -277,6 +277,11 @@ impl Store {
         answer.recv().unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Whether it is PostgreSQL, where many write at the same time.
+    pub fn is_postgres(&self) -> bool {
+        matches!(*self.0, Engine::Postgres(_))
+    }
+
     /// Finishes what is queued and closes the database. Later calls fail.
     pub fn close(&self) {
         self.0.close();

@@ -97,6 +97,8 @@ impl Sides {
             (ReplicaStatus::Deleted | ReplicaStatus::Error, _) => {
                 (Sign::OnlyRemote, vec![format!("noted here as {}", held.replica.status.as_str())])
             }
+            // Upkeep removes it when nobody needs it any more.
+            (ReplicaStatus::Retired, _) => return None,
             (ReplicaStatus::Active, RemoteStatus::Deleted) => (Sign::OnlyLocal, vec!["deleted there".to_owned()]),
             (ReplicaStatus::Active, RemoteStatus::Failed) => {
                 let said = object.status_details.as_deref().unwrap_or("it could not be processed");
@@ -124,7 +126,7 @@ impl Sides {
     fn missing(&self, held: &Holding) -> Option<Difference> {
         let replica = &held.replica;
         let is_held = match replica.status {
-            ReplicaStatus::Active => true,
+            ReplicaStatus::Active | ReplicaStatus::Retired => true,
             ReplicaStatus::Deleting => self.was_cut_short(held),
             ReplicaStatus::Deleted | ReplicaStatus::Error => false,
         };

@@ -1,9 +1,13 @@
 //! The jobs that time asks for: making what the registry says true again.
 
 mod compare;
+mod copies;
 mod decide;
 mod reconcile;
+mod recover;
 
 pub use compare::{Difference, Sign};
+pub use copies::{CopyCheck, CopyCollection, check_copies, collect_copies};
 pub use decide::{Action, Cap, OnlyLocal, OnlyRemote, ReconcileRequest, Winner};
 pub use reconcile::{Reconciliation, Step, Unasked, reconcile};
+pub use recover::{RecoveryResult, RecoveryStep, explain_recovery, find_recovery, recover};

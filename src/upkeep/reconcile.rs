@@ -18,7 +18,7 @@ use crate::content::{local_name, read_tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Connection, EnsureRequest, Manager, Transfers};
 use crate::model::{AccountId, Digest, FileObject, Operation, Origin, PlatformId, Replica, ReplicaStatus};
-use crate::registry::{FileFilter, NewIntent, Placement, Settlement};
+use crate::registry::{FileFilter, Gone, NewIntent, Placement, Settlement};
 
 /// A difference and what became of it.
 #[derive(Clone, Debug, Serialize)]
@@ -212,7 +212,7 @@ async fn carry_out(
             }
             manager.remove(connection, &object.id, deadline).await?;
             match &difference.local {
-                Some(replica) => manager.registry().mark_deleted(replica).await,
+                Some(replica) => manager.registry().mark_gone(replica, Gone::Accepted).await,
                 None => Ok(()),
             }
         }
@@ -237,11 +237,11 @@ async fn carry_out(
             match make_anew(manager, difference, replica, deadline).await {
                 Ok(new) if new.remote_id != object.id => {
                     manager.remove(connection, &object.id, deadline).await?;
-                    manager.registry().mark_deleted(replica).await
+                    manager.registry().mark_gone(replica, Gone::Accepted).await
                 }
                 Ok(_) => Ok(()),
                 Err(error) => {
-                    manager.registry().keep(replica).await?;
+                    manager.registry().keep(replica, &error).await?;
                     Err(error)
                 }
             }
@@ -263,6 +263,7 @@ async fn make_anew(
         account: Some(replica.account.clone()),
         purpose: (!purpose.is_empty()).then(|| purpose.to_owned()),
         max_age: Duration::MAX,
+        min_ttl: Duration::ZERO,
         deadline: deadline.saturating_duration_since(Instant::now()),
     };
     manager.ensure(&digest.to_string(), request, &Transfers::default()).await
@@ -303,6 +304,7 @@ async fn adopt(
         size,
         mime: object.mime.clone().unwrap_or_else(|| "application/octet-stream".to_owned()),
         owner: None,
+        needed_until: None,
     };
     let settlement = Settlement {
         remote_id: object.id.clone(),

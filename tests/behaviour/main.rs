@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adoption;
+mod audit;
 mod choose;
 mod circuit_breaker;
 mod config;
@@ -9,10 +10,12 @@ mod databases;
 mod error_tables;
 mod fault_proxy;
 mod interrupted;
+mod killed;
 mod maintenance;
 mod platform;
 mod postgres_trouble;
 mod queries;
+mod recovery;
 mod redis_server;
 mod registry;
 mod resilience;

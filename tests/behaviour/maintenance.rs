@@ -67,7 +67,9 @@ fn only_history_that_is_old_is_removed() {
 fn fill(path: &std::path::Path) {
     let sql = format!(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
-         INSERT INTO upload_intents SELECT printf('%036d', i), 'a', 'kimi', 'default', 'p', 'bound', 'o', 1, 1, 1, 'n', 1, 1, 1,
+         INSERT INTO upload_intents (id, file_hash, platform, account, purpose, state, owner, fence, lease_until, attempt,
+                remote_name, file_size, first_sent_at, last_sent_at, error, created_at, updated_at)
+         SELECT printf('%036d', i), 'a', 'kimi', 'default', 'p', 'bound', 'o', 1, 1, 1, 'n', 1, 1, 1,
                 NULL, 1, CASE i WHEN 0 THEN {} ELSE 1 END FROM n;",
         NOW.0
     );

@@ -98,7 +98,7 @@ fn to_be_placed() -> NewIntent {
         purpose: Purpose::new("file-extract"),
     };
     let (name, mime) = ("a.txt".to_owned(), "text/plain".to_owned());
-    NewIntent { placement, remote_name: name.clone(), name, size: 5, mime, owner: None }
+    NewIntent { placement, remote_name: name.clone(), name, size: 5, mime, owner: None, needed_until: None }
 }
 
 fn stored_as(id: &str) -> Settlement {

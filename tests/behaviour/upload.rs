@@ -200,6 +200,7 @@ fn ensure_request(platform: &str, max_age: Duration) -> EnsureRequest {
         account: None,
         purpose: None,
         max_age,
+        min_ttl: Duration::ZERO,
         deadline: DEADLINE,
     }
 }

@@ -29,7 +29,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub const PLATFORMS: [(&str, &str); 3] = [("moonshot", "moonshot"), ("zai", "zai"), ("zhipu", "zhipu_cn")];
 
 /// Tests of other things fail more often than any platform.
-const NEVER_OPEN: BreakerSettings = BreakerSettings { minimum_calls: 1_000_000, ..BreakerSettings::DEFAULT };
+const NEVER_OPEN: BreakerSettings = BreakerSettings { failure_rate: 101, slow_rate: 101, ..BreakerSettings::DEFAULT };
 
 const OPTIONS: ResilienceOptions = ResilienceOptions {
     retry: RetryPolicy { max_attempts: 5, base: Duration::from_millis(5), cap: Duration::from_secs(16), budget: 100 },
@@ -218,6 +218,7 @@ pub fn request(bytes: impl Into<Vec<u8>>, name: &str, to: &[&str]) -> UploadRequ
         owner: None,
         labels: Labels::default(),
         paranoid: false,
+        min_ttl: None,
         lane: Lane::Interactive,
         deadline: DEADLINE,
     }
@@ -225,4 +226,23 @@ pub fn request(bytes: impl Into<Vec<u8>>, name: &str, to: &[&str]) -> UploadRequ
 
 pub async fn upload(manager: &Manager, request: UploadRequest) -> Result<FileRecord> {
     manager.upload(request, &Transfers::default()).await
+}
+
+/// A client of moonshot and zai, wherever the simulator is.
+pub fn manager_at(moonshot_url: &str, zai_url: &str, store: Store) -> Manager {
+    let shared = SharedState::new(Memory::new(clock()));
+    let places = [("moonshot", moonshot_url, "sk-simulator"), ("zai", zai_url, "simulator.zai-secret")];
+    let connections = places.map(|(name, url, key)| {
+        let mut profile = if name == "zai" { zai().unwrap() } else { moonshot("intl").unwrap() };
+        profile.capabilities.base_url = url.to_owned();
+        let http = HttpClient::new(&HttpOptions::default()).unwrap();
+        let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
+        let guarded = ResilienceOptions { breaker: NEVER_OPEN, ..OPTIONS };
+        let resilience = resilience(name, "default", &shared, &guarded);
+        let account = AccountId::new("default");
+        let api = FilesApi::new(profile, account, http, key, clock(), resilience.clone());
+        Connection { platform: Arc::new(api), resilience, purpose: None, commit_horizon: Duration::from_millis(60) }
+    });
+    let sources = databases::open(&Location::file(":memory:"));
+    Manager::new(Registry::new(store, sources, clock()), clock(), ManagerOptions::default(), connections)
 }

@@ -87,8 +87,10 @@ class Session:
     def database(self) -> Database:
         return exai_files.Database(**self._options)
 
-    def client(self) -> Client:
-        return exai_files.Client(**self._options)
+    def client(self, *, recovers: bool = True) -> Client:
+        """`recovers`: whether it finishes in the background what was cut short."""
+        settings = None if recovers else {"recovery": {"every": 0}}
+        return exai_files.Client(**self._options, settings=settings)
 
     def async_client(self) -> AsyncClient:
         return exai_files.AsyncClient(**self._options)

@@ -31,6 +31,7 @@ const SQLITE: Steps = Steps {
         Migration { version: 2, name: "state of breakers and limits", sql: include_str!("sqlite/0002.sql") },
         Migration { version: 3, name: "platforms by the tool's names; indexes", sql: include_str!("sqlite/0003.sql") },
         Migration { version: 4, name: "tags, trash, queries", sql: include_str!("sqlite/0004.sql") },
+        Migration { version: 5, name: "audit, recovery, kept copies", sql: include_str!("sqlite/0005.sql") },
     ],
 };
 
@@ -48,6 +49,7 @@ const POSTGRES: Steps = Steps {
             name: "tags, trash, queries; history by month",
             sql: include_str!("postgres/0002.sql"),
         },
+        Migration { version: 3, name: "audit, recovery, kept copies", sql: include_str!("postgres/0003.sql") },
     ],
 };
 
@@ -80,6 +82,12 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("upload_intents", &["id", "file_hash", "platform", "account", "purpose", "state", "fence", "lease_until"]),
     ("extracted_texts", &["file_hash", "platform", "parser_epoch", "content"]),
     ("resilience_state", &["key", "state", "updated_at"]),
+    ("audit_log", &["seq", "happened_at", "action", "file_hash", "record"]),
+    ("audit_tiles", &["level", "number", "hash"]),
+    ("audit_checkpoints", &["size", "note", "created_at"]),
+    ("recoveries", &["kind", "subject", "attempts", "next_try_at", "is_dead"]),
+    ("file_recovery_attempts", &["id", "operation", "attempt_number", "recovery_strategy", "status", "subject"]),
+    ("kept_copies", &["file_hash", "file_size", "kept_at"]),
 ];
 
 /// The steps that a database has yet to take.

@@ -1,0 +1,123 @@
+//! Finishing what another process began and did not end.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Manager;
+use super::progress::Transfers;
+use super::send::Unanswered;
+use super::upload::{Target, UploadRequest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Origin, Replica};
+use crate::registry::{Claim, Labels, OpenUpload};
+use crate::resilience::Lane;
+
+/// How an upload that was cut short ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// It is where it was to be.
+    Placed { strategy: &'static str },
+    /// Nothing was stored, and its bytes are not to be had: it counts as never made.
+    Undone,
+    /// Somebody else is at it, or has ended it.
+    NotOurs,
+}
+
+impl Manager {
+    /// Finishes an upload: adopts what the platform has of it, sends it where its bytes are still to be had, or undoes it.
+    ///
+    /// # Errors
+    /// Those of the platform: nothing is known for certain yet, and it is to be tried again.
+    pub(crate) async fn finish_upload(&self, open: &OpenUpload, within: Duration) -> Result<Ending> {
+        let deadline = Instant::now() + within;
+        let placement = &open.new.placement;
+        for found in self.bytes_of(&placement.digest).await? {
+            let upload = UploadRequest {
+                source: found.source.clone(),
+                name: Some(open.new.name.clone()),
+                to: vec![placement.platform.clone()],
+                account: Some(placement.account.clone()),
+                purpose: Some(placement.purpose.as_str().to_owned()),
+                owner: open.new.owner.clone(),
+                labels: Labels::default(),
+                paranoid: false,
+                min_ttl: None,
+                lane: Lane::Bulk,
+                deadline: deadline.saturating_duration_since(Instant::now()),
+            };
+            let prepared = self.prepare(&upload, &upload.to).await;
+            if prepared.is_ok_and(|file| file.identity.digest == placement.digest) {
+                let record = self.upload(upload, &Transfers::default()).await?;
+                let is_it = |r: &&Replica| r.platform == placement.platform && r.purpose == placement.purpose;
+                let origin = record.replicas.iter().find(is_it).map(|replica| replica.origin);
+                return Ok(match origin {
+                    Some(Origin::Adopted) => Ending::Placed { strategy: "adopt" },
+                    Some(Origin::AlreadyThere) => Ending::NotOurs,
+                    _ => Ending::Placed { strategy: found.strategy },
+                });
+            }
+        }
+        self.finish_without_bytes(open, deadline).await
+    }
+
+    async fn finish_without_bytes(&self, open: &OpenUpload, deadline: Instant) -> Result<Ending> {
+        let placement = &open.new.placement;
+        let connection = self.account(&placement.platform, &placement.account)?;
+        let capabilities = connection.platform.capabilities();
+        let target = Target {
+            connection,
+            accounts: vec![connection],
+            intent: open.new.clone(),
+            content: capabilities.rule(placement.purpose.as_str()).map(|rule| rule.content).unwrap_or_default(),
+            lane: Lane::Bulk,
+            retention: capabilities.retention(),
+        };
+        let Claim::Ours(mut claim) = self.registry.intend(open.new.clone(), Vec::new()).await? else {
+            return Ok(Ending::NotOurs);
+        };
+        // Until the search has ended nobody may take it for never sent.
+        let Some(left) = claim.taken_from.clone() else {
+            self.undo(&mut claim).await?;
+            return Ok(Ending::Undone);
+        };
+        claim.note_may_be_stored();
+        let stored = match &left.stored_as {
+            Some(id) => self.still_there(&target, id, deadline).await?,
+            None => None,
+        };
+        let found = match stored {
+            Some(object) => Some(object),
+            None => {
+                let sending = Unanswered { ended_at: left.ended_at, may_come_late: true };
+                self.find_orphan(&target, &claim, sending, deadline).await?
+            }
+        };
+        match found {
+            Some(object) => {
+                self.bind_found(&target, claim, object, deadline).await?;
+                Ok(Ending::Placed { strategy: "adopt" })
+            }
+            None => {
+                self.undo(&mut claim).await?;
+                Ok(Ending::Undone)
+            }
+        }
+    }
+
+    async fn undo(&self, claim: &mut crate::registry::HeldIntent) -> Result<()> {
+        let error =
+            Error::new(ErrorKind::NotFound, "it was cut short, nothing was stored, and its bytes are not to be had");
+        self.registry.fail(claim, &error).await?;
+        claim.done();
+        Ok(())
+    }
+
+    /// Deletes a copy again whose deletion was cut short.
+    ///
+    /// # Errors
+    /// Those of the platform.
+    pub(crate) async fn finish_delete(&self, replica: &Replica, within: Duration) -> Result<()> {
+        self.delete_replica(replica, Instant::now() + within).await
+    }
+}

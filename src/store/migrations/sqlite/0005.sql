@@ -1,0 +1,79 @@
+-- ===== the audit log: append-only, chained, its records the leaves of a signed tree =====
+
+CREATE TABLE audit_log (
+    seq         INTEGER PRIMARY KEY,
+    happened_at INTEGER NOT NULL,
+    action      TEXT NOT NULL,
+    file_hash   TEXT,
+    record      TEXT NOT NULL
+);
+CREATE INDEX audit_log_by_hash ON audit_log (file_hash, seq) WHERE file_hash IS NOT NULL;
+
+-- Roots of whole subtrees: of 256 records (level 1), of 65,536 (level 2).
+CREATE TABLE audit_tiles (
+    level  INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    hash   TEXT NOT NULL,
+    PRIMARY KEY (level, number)
+) WITHOUT ROWID;
+
+CREATE TABLE audit_checkpoints (
+    size       INTEGER PRIMARY KEY,
+    note       TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+);
+
+-- ===== the journal: how far an open intent got, and all that is needed to finish it =====
+
+-- Of open intents: planned (not a byte has left), sending, unknown (sent, no answer), stored (as remote_id).
+ALTER TABLE upload_intents ADD COLUMN phase TEXT NOT NULL DEFAULT 'sending';
+ALTER TABLE upload_intents ADD COLUMN remote_id TEXT;
+ALTER TABLE upload_intents ADD COLUMN filename TEXT;
+ALTER TABLE upload_intents ADD COLUMN mime_type TEXT;
+ALTER TABLE upload_intents ADD COLUMN user_id TEXT;
+CREATE INDEX open_intents ON upload_intents (lease_until) WHERE state = 'sending';
+CREATE INDEX unfinished_deletes ON platform_file_registry (updated_at) WHERE status IN ('deleting', 'retired');
+
+-- What is being recovered: an intent or a delete that was cut short.
+CREATE TABLE recoveries (
+    kind        TEXT NOT NULL CHECK (kind IN ('upload', 'delete')),
+    -- The id of the intent, or of the replica's row.
+    subject     TEXT NOT NULL,
+    attempts    INTEGER NOT NULL,
+    next_try_at INTEGER NOT NULL,
+    error       TEXT,
+    error_code  TEXT,
+    is_dead     INTEGER NOT NULL,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (kind, subject)
+) WITHOUT ROWID;
+
+-- As the existing tool has them.
+CREATE TABLE file_recovery_attempts (
+    id                TEXT PRIMARY KEY,
+    file_id           TEXT,
+    operation         TEXT NOT NULL,
+    platform          TEXT,
+    attempt_number    INTEGER NOT NULL,
+    error_message     TEXT,
+    error_code        TEXT,
+    recovery_strategy TEXT,
+    status            TEXT NOT NULL,
+    next_retry_at     INTEGER,
+    retry_delay_ms    INTEGER,
+    created_at        INTEGER NOT NULL,
+    completed_at      INTEGER,
+    subject           TEXT
+);
+CREATE INDEX file_recovery_attempts_by_subject ON file_recovery_attempts (subject, created_at);
+
+-- ===== kept copies =====
+
+CREATE TABLE kept_copies (
+    file_hash  TEXT PRIMARY KEY,
+    file_size  INTEGER NOT NULL,
+    kept_at    INTEGER NOT NULL,
+    checked_at INTEGER
+) WITHOUT ROWID;
+CREATE INDEX kept_copies_by_check ON kept_copies (checked_at);

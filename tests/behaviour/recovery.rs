@@ -1,0 +1,200 @@
+//! What was cut short is finished or undone: by the next one, by many at once, never twice.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use exai_files::blobs::{Blobs, Place};
+use exai_files::clock::Timestamp;
+use exai_files::content::Source;
+use exai_files::error::ErrorKind;
+use exai_files::manager::{EnsureRequest, Manager, ManagerOptions, Transfers, UploadRequest};
+use exai_files::model::{Origin, PlatformId};
+use exai_files::registry::{Phase, Unfinished};
+use exai_files::store::bind;
+use exai_files::transport::Timeouts;
+use exai_files::upkeep::{RecoveryResult, check_copies, collect_copies, explain_recovery, find_recovery, recover};
+use serde_json::{Value, json};
+
+use crate::databases;
+use crate::world::{DEADLINE, World, request, upload};
+
+fn ensure_on(platform: &str) -> EnsureRequest {
+    EnsureRequest {
+        platform: PlatformId::new(platform).unwrap(),
+        account: None,
+        purpose: None,
+        max_age: Duration::ZERO,
+        min_ttl: Duration::ZERO,
+        deadline: DEADLINE,
+    }
+}
+
+/// Leaves an upload behind as its process' death would: sent, or about to be, and nobody told.
+async fn cut_short(world: &World, manager: &Arc<Manager>, wanted: UploadRequest, fault: &str) {
+    world.fault("moonshot", "upload", json!({"next": 1}), json!({"kind": fault}));
+    let before = world.truth("upload").len();
+    let call = tokio::spawn({
+        let manager = manager.clone();
+        async move { upload(&manager, wanted).await }
+    });
+    while world.truth("upload").len() == before {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    call.abort();
+    let _ = call.await;
+    world.admin("DELETE", "/faults", Value::Null);
+}
+
+/// Until the last words of a cancelled call are written.
+async fn open_uploads(manager: &Manager, count: usize) -> Vec<exai_files::registry::OpenUpload> {
+    loop {
+        let open = manager.registry().open_uploads().await.unwrap();
+        if open.len() == count {
+            return open;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_whose_bytes_are_gone_is_adopted_or_undone() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let manager = Arc::new(world.manager(&directory.path().join("r.db")));
+    // The stall keeps the reply back after the file was stored, or before.
+    cut_short(&world, &manager, request("kept", "kept.txt", &["moonshot"]), "stall").await;
+    let open = open_uploads(&manager, 1).await;
+    assert_eq!(open[0].phase, Phase::Unknown);
+    let stored = world.files("moonshot").len();
+    let steps = recover(&manager, DEADLINE).await.unwrap();
+    let expected = if stored == 1 { RecoveryResult::Finished } else { RecoveryResult::Undone };
+    assert_eq!((steps.len(), steps[0].result, steps[0].kind), (1, expected, Unfinished::Upload), "{steps:?}");
+    assert!(recover(&manager, DEADLINE).await.unwrap().is_empty(), "nothing is left");
+    assert_eq!(world.files("moonshot").len(), stored, "nothing was sent");
+    let again = upload(&manager, request("kept", "kept.txt", &["moonshot"])).await.unwrap();
+    assert_eq!(world.files("moonshot").len(), 1);
+    assert_eq!(again.replicas[0].origin == Origin::AlreadyThere, stored == 1);
+}
+
+#[tokio::test]
+async fn an_upload_from_a_path_is_finished_by_whoever_comes_first_and_once() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (registry, path) = (directory.path().join("r.db"), directory.path().join("report.txt"));
+    std::fs::write(&path, "a report").unwrap();
+    let manager = Arc::new(world.manager(&registry));
+    let wanted = UploadRequest { source: Source::Path(path), name: None, ..request("", "", &["moonshot"]) };
+    cut_short(&world, &manager, wanted, "stall").await;
+    open_uploads(&manager, 1).await;
+    // The path is known to the one that read it; the others look at what the platform has.
+    let others: Vec<_> = (0..3).map(|_| Arc::new(world.manager(&registry))).collect();
+    let all = others.iter().chain([&manager]).map(|manager| {
+        let manager = manager.clone();
+        tokio::spawn(async move { recover(&manager, DEADLINE).await.unwrap() })
+    });
+    let mut finished = 0;
+    for steps in all.collect::<Vec<_>>() {
+        finished += steps.await.unwrap().len();
+    }
+    assert_eq!(finished, 1, "one of them did it");
+    assert!(world.files("moonshot").len() <= 1);
+    assert!(manager.registry().recoveries().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_delete_that_was_cut_short_is_done_again() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r.db");
+    let manager = world.manager(&path);
+    let placed = upload(&manager, request("hello", "a.txt", &["moonshot"])).await.unwrap();
+    let accounts = vec![(placed.replicas[0].platform.clone(), placed.replicas[0].account.clone())];
+    manager.registry().begin_delete(&placed.digest, None, accounts).await.unwrap();
+    assert!(recover(&manager, DEADLINE).await.unwrap().is_empty(), "its process may be alive");
+    assert_eq!(world.files("moonshot").len(), 1);
+    let store = databases::open(&databases::place(&path));
+    let long_ago = "UPDATE platform_file_registry SET updated_at = ?1";
+    store.write(move |session| session.execute(long_ago, bind![Timestamp(1)])).await.unwrap();
+    let steps = recover(&manager, DEADLINE).await.unwrap();
+    assert_eq!((steps.len(), steps[0].kind, steps[0].result), (1, Unfinished::Delete, RecoveryResult::Finished));
+    assert!(world.files("moonshot").is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_finished_is_given_up_told_tried_again_and_abandoned() {
+    let world = World::new();
+    let options = ManagerOptions { recovery_attempts: 1, ..ManagerOptions::default() };
+    let manager = Arc::new(world.manager_with(Path::new(":memory:"), options, Timeouts::default()));
+    cut_short(&world, &manager, request("hello", "a.txt", &["moonshot"]), "stall").await;
+    open_uploads(&manager, 1).await;
+    let refusal = json!({"kind": "status", "status": 403, "body": {"error": {"message": "no", "type": "permission_denied_error"}}});
+    world.fault("moonshot", "list", json!("always"), refusal);
+    let steps = recover(&manager, DEADLINE).await.unwrap();
+    assert_eq!((steps.len(), steps[0].result), (1, RecoveryResult::Dead), "{steps:?}");
+    assert!(recover(&manager, DEADLINE).await.unwrap().is_empty(), "given up");
+    let (dead, attempts) = explain_recovery(&manager, &steps[0].id[..8]).await.unwrap();
+    assert!(dead.is_dead && dead.error.is_some());
+    assert_eq!((attempts.len(), attempts[0].strategy.as_deref()), (1, Some("give-up")));
+    assert_eq!(attempts[0].error_code.as_deref(), Some("PermissionDenied"));
+
+    manager.registry().retry_recovery(&dead).await.unwrap();
+    world.admin("DELETE", "/faults", Value::Null);
+    let steps = recover(&manager, DEADLINE).await.unwrap();
+    assert!(matches!(steps[0].result, RecoveryResult::Finished | RecoveryResult::Undone), "{steps:?}");
+
+    cut_short(&world, &manager, request("other", "b.txt", &["moonshot"]), "stall").await;
+    let open = open_uploads(&manager, 1).await;
+    let one = find_recovery(&manager, &open[0].id).await.unwrap();
+    manager.registry().abandon_recovery(&one).await.unwrap();
+    assert_eq!(find_recovery(&manager, &open[0].id).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_lost_file_is_made_anew_from_its_kept_copy_and_a_damaged_copy_is_not_believed() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("copies");
+    let blobs = Blobs::open(&Place::Folder(folder.clone())).unwrap();
+    let manager = world.manager(Path::new(":memory:")).with_copies(blobs);
+    let placed = upload(&manager, request("precious", "p.txt", &["moonshot"])).await.unwrap();
+    let lose = |id: &str| world.admin("DELETE", &format!("/files/moonshot/{id}"), Value::Null);
+    lose(&placed.replicas[0].remote_id);
+    let healed = manager.ensure("p.txt", ensure_on("moonshot"), &Transfers::default()).await.unwrap();
+    assert_ne!(healed.remote_id, placed.replicas[0].remote_id);
+
+    let found = check_copies(&manager, 1.0, DEADLINE).await.unwrap();
+    assert_eq!((found.checked, found.read, found.damaged.len()), (1, 1, 0));
+    let hex = placed.digest.hex();
+    std::fs::write(folder.join("sha256").join(&hex[..2]).join(&hex), "precioux").unwrap();
+    lose(&healed.remote_id);
+    let error = manager.ensure("p.txt", ensure_on("moonshot"), &Transfers::default()).await.unwrap_err();
+    assert_eq!((error.kind(), world.files("moonshot").len()), (ErrorKind::NotFound, 0));
+    let found = check_copies(&manager, 1.0, DEADLINE).await.unwrap();
+    assert_eq!(found.damaged, [placed.digest]);
+    assert_eq!(check_copies(&manager, 1.0, DEADLINE).await.unwrap().checked, 0, "it is no copy any more");
+    assert!(collect_copies(&manager, false).await.unwrap().removed.is_empty(), "it was written a moment ago");
+}
+
+#[tokio::test]
+async fn a_copy_that_does_not_live_long_enough_is_renewed_before_the_old_one_goes() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.txt");
+    std::fs::write(&path, "hello").unwrap();
+    let manager = world.manager(Path::new(":memory:"));
+    let wanted = UploadRequest { source: Source::Path(path), name: None, ..request("", "", &["zai"]) };
+    let first = upload(&manager, wanted).await.unwrap().replicas[0].clone();
+    let day = Duration::from_secs(86_400);
+    let enough = EnsureRequest { min_ttl: day * 30, ..ensure_on("zai") };
+    let same = manager.ensure("a.txt", enough, &Transfers::default()).await.unwrap();
+    assert_eq!(same.remote_id, first.remote_id, "Z.ai keeps it for 180 days");
+    let long = EnsureRequest { min_ttl: day * 179 + Duration::from_secs(86_399), ..ensure_on("zai") };
+    world.admin("POST", "/clock", json!({"advance": 10}));
+    let longer = EnsureRequest { min_ttl: day * 180 + Duration::from_secs(5), ..long };
+    let renewed = manager.ensure("a.txt", longer, &Transfers::default()).await.unwrap();
+    assert_ne!(renewed.remote_id, first.remote_id);
+    assert!(renewed.expires_at > first.expires_at);
+    assert_eq!(manager.get("a.txt").await.unwrap().replicas.len(), 1, "the old one is handed out no more");
+    assert_eq!(world.files("zai").len(), 2, "and whoever has its id can use it still");
+}

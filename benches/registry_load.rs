@@ -5,6 +5,8 @@
 //! distinct contents; some of them are killed in the middle, and what they had to do is done again.
 //! `registry_load hit PLACE UPLOADS` - what an upload costs whose content is there already.
 //! `registry_load rescan FILES` - files that have not changed, uploaded again, against hashing them.
+//! `registry_load audited PLACE OPERATIONS RECORDS` - eight writers, each change noted in the audit log; then a log of so
+//! many records is verified, and records of it are proved.
 //!
 //! PLACE is the URL of an empty PostgreSQL database, or a path. Each prints one JSON object.
 
@@ -16,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use exai_files::audit::{AuditKey, AuditOptions, Event};
 use exai_files::clock::{Clock, SystemClock, Timestamp};
 use exai_files::content::Source;
 use exai_files::credentials::ApiKey;
@@ -62,6 +65,9 @@ fn main() -> Outcomes<()> {
             runtime.block_on(worker(url, place, from.parse()?..to.parse()?, contents.parse()?))?
         }
         ["hit", place, uploads] => runtime.block_on(hit(place, uploads.parse()?))?,
+        ["audited", place, operations, records] => {
+            runtime.block_on(audited(place, operations.parse()?, records.parse()?))?
+        }
         ["rescan", files] => runtime.block_on(rescan(files.parse()?))?,
         _ => return Err("see the head of benches/registry_load.rs".into()),
     };
@@ -86,6 +92,69 @@ fn open(place: &str) -> Outcomes<Store> {
 
 fn registry(place: &str) -> Outcomes<Registry> {
     Ok(Registry::new(open(place)?, open(":memory:")?, Arc::new(SystemClock)))
+}
+
+// ===== the audit log =====
+
+const WRITERS: u64 = 8;
+
+async fn audited(place: &str, operations: u64, records: u64) -> Outcomes<Value> {
+    let location = match location(place) {
+        Location::Postgres(options) => Location::Postgres(PostgresOptions { connections: WRITERS as usize, ..options }),
+        file => file,
+    };
+    let store =
+        std::thread::spawn(move || Store::open(&location, SystemClock.now())).join().map_err(|_| "no store")??;
+    let options = AuditOptions { key: Some(AuditKey::random()?), ..AuditOptions::default() };
+    let registry = Registry::new(store.clone(), open(":memory:")?, Arc::new(SystemClock)).with_audit(options);
+    let begun = Instant::now();
+    let writers = (0..WRITERS).map(|writer| {
+        let registry = registry.clone();
+        tokio::spawn(async move {
+            let mut took = Vec::new();
+            for number in 0..operations / WRITERS {
+                let digest = Digest(Sha256::digest(format!("{writer} {number}")).into());
+                let begun = Instant::now();
+                registry.note_kept(&digest, number).await?;
+                took.push(begun.elapsed());
+            }
+            Ok::<_, exai_files::error::Error>(took)
+        })
+    });
+    let mut took = Vec::new();
+    for writer in writers.collect::<Vec<_>>() {
+        took.extend(writer.await??);
+    }
+    let per_second = took.len() as f64 / begun.elapsed().as_secs_f64();
+    took.sort_unstable();
+    let audit = registry.audit();
+    let mut size = audit.size().await?;
+    while size < records {
+        let (log, many) = (audit.clone(), (records - size).min(10_000));
+        let noted = store.write(move |session| {
+            (0..many).try_for_each(|number| {
+                let event = Event { bytes: Some(number), ..Event::of("upload", &Digest([7; 32])) };
+                log.append(session, &event, SystemClock.now())
+            })
+        });
+        noted.await?;
+        size = audit.size().await?;
+    }
+    let checkpoint = audit.checkpoint().await?.ok_or("no checkpoint")?;
+    let begun = Instant::now();
+    let report = audit.verify(vec![checkpoint], None).await?;
+    let verified = begun.elapsed();
+    assert!(report.is_intact, "{report:?}");
+    let begun = Instant::now();
+    let proof = audit.prove(records / 3).await?;
+    Ok(json!({
+        "operations_per_second": per_second,
+        "p99_ms": took[took.len() * 99 / 100].as_secs_f64() * 1e3,
+        "records": report.records,
+        "verify_seconds": verified.as_secs_f64(),
+        "prove_ms": begun.elapsed().as_secs_f64() * 1e3,
+        "path_bytes": proof.path.iter().map(|hash| hash.len() / 2).sum::<usize>(),
+    }))
 }
 
 // ===== how it grows =====

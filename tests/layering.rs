@@ -44,7 +44,22 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     // layer 4: time
-    ("upkeep", &["audit", "blobs", "clock", "content", "error", "metrics", "model", "platform", "registry", "manager"]),
+    (
+        "upkeep",
+        &[
+            "audit",
+            "blobs",
+            "clock",
+            "content",
+            "error",
+            "metrics",
+            "model",
+            "platform",
+            "registry",
+            "resilience",
+            "manager",
+        ],
+    ),
     // edges
     ("config", &["clock", "error", "model"]),
     (

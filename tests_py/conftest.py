@@ -42,6 +42,14 @@ async def _collected(records: Any) -> list[Any]:
     return [record async for record in records]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Not the user's: what a client keeps where it is told no place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(autouse=databases.IS_POSTGRES)
 def store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registries that a test does not name, or names by a path, are databases."""

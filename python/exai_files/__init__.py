@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SchemaStep,
     )
     from exai_files.guards import CircuitBreaker, RateLimiter
+    from exai_files.holds import AsyncLease, Hold, Lease
     from exai_files.listing import AsyncListing, Listing
     from exai_files.records import (
         BreakerHealth,
@@ -71,13 +72,16 @@ if TYPE_CHECKING:
         RecoveryStep,
         Unfinished,
     )
+    from exai_files.watching import AsyncWatch, Notice, Watch
 
 __all__ = [
     "AsyncAudit",
     "AsyncClient",
     "AsyncCopies",
+    "AsyncLease",
     "AsyncListing",
     "AsyncRecovery",
+    "AsyncWatch",
     "Audit",
     "AuditFinding",
     "AuditRecord",
@@ -97,9 +101,12 @@ __all__ = [
     "Difference",
     "Download",
     "FileRecord",
+    "Hold",
     "ImportReport",
+    "Lease",
     "Listing",
     "MaintenanceReport",
+    "Notice",
     "PaceHealth",
     "PastAttempt",
     "PlatformHealth",
@@ -119,6 +126,7 @@ __all__ = [
     "Unasked",
     "Unfinished",
     "UploadPlan",
+    "Watch",
     "__version__",
     *_errors,
 ]
@@ -130,8 +138,10 @@ _MODULES = {
     "AsyncAudit": "upkeep",
     "AsyncClient": "async_client",
     "AsyncCopies": "upkeep",
+    "AsyncLease": "holds",
     "AsyncListing": "listing",
     "AsyncRecovery": "upkeep",
+    "AsyncWatch": "watching",
     "Audit": "upkeep",
     "AuditFinding": "upkeep",
     "AuditRecord": "upkeep",
@@ -144,9 +154,12 @@ _MODULES = {
     "CopyCollection": "upkeep",
     "Database": "database",
     "DatabaseStatus": "database",
+    "Hold": "holds",
     "ImportReport": "database",
+    "Lease": "holds",
     "Listing": "listing",
     "MaintenanceReport": "database",
+    "Notice": "watching",
     "PastAttempt": "upkeep",
     "RateLimiter": "guards",
     "Recovery": "upkeep",
@@ -156,6 +169,7 @@ _MODULES = {
     "SchemaStep": "database",
     "Simulator": "simulator",
     "Unfinished": "upkeep",
+    "Watch": "watching",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
 from exai_files.client import Client
 from exai_files.errors import NotFoundError
+from exai_files.holds import AsyncLease, Hold, held, holding, leasing, released
 from exai_files.listing import AsyncListing, file_filter
 from exai_files.records import (
     BreakerMode,
@@ -30,6 +31,7 @@ from exai_files.records import (
     UploadPlan,
 )
 from exai_files.upkeep import AsyncAudit, AsyncCopies, AsyncRecovery
+from exai_files.watching import AsyncWatch, Hook
 
 __all__ = ["AsyncClient"]
 
@@ -298,6 +300,43 @@ class AsyncClient:
             with_equal=with_equal,
             timeout=timeout,
         ).run()
+
+    @_as(Client.lease)
+    async def lease(
+        self,
+        file: FileReference,
+        *,
+        platform: str,
+        for_: Seconds,
+        purpose: str | None = None,
+        timeout: Seconds | None = None,
+    ) -> AsyncLease:
+        return AsyncLease(self._calls, await leasing(self._calls, file, platform, purpose, for_, timeout).run())
+
+    @_as(Client.hold)
+    async def hold(
+        self, file: FileReference, kind: Literal["pin", "legal"] = "pin", *, reason: str | None = None
+    ) -> Hold:
+        return await holding(self._calls, file, kind, reason).run()
+
+    @_as(Client.holds)
+    async def holds(self, file: FileReference) -> builtins.list[Hold]:
+        return await held(self._calls, file).run()
+
+    @_as(Client.release)
+    async def release(self, hold: Hold | str) -> None:
+        await released(self._calls, hold if isinstance(hold, str) else hold.id).run()
+
+    @_as(Client.watch)
+    def watch(
+        self,
+        *,
+        every: Seconds = 300.0,
+        heal: bool = False,
+        max_lost: int = 100,
+        hooks: Mapping[str, Hook] | None = None,
+    ) -> AsyncWatch:
+        return AsyncWatch(self._calls, every, heal, max_lost, hooks or {})
 
     @property
     def recovery(self) -> AsyncRecovery:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
 from exai_files.errors import NotFoundError
+from exai_files.holds import Hold, Lease, held, holding, leasing, released
 from exai_files.listing import Listing, file_filter
 from exai_files.records import (
     BreakerMode,
@@ -29,6 +30,7 @@ from exai_files.records import (
     UploadPlan,
 )
 from exai_files.upkeep import Audit, Copies, Recovery
+from exai_files.watching import Hook, Watch
 
 __all__ = ["Client"]
 
@@ -456,6 +458,88 @@ class Client:
             with_equal=with_equal,
             timeout=timeout,
         ).wait()
+
+    def lease(
+        self,
+        file: FileReference,
+        *,
+        platform: str,
+        for_: Seconds,
+        purpose: str | None = None,
+        timeout: Seconds | None = None,
+    ) -> Lease:
+        """Make sure that a platform has a file, and that it stays there for as long as you say.
+
+        Nobody can delete it there meanwhile; `watch` renews it before the platform drops it, and makes it anew when it is
+        lost.
+
+        Args:
+            file: A record, replica, digest, remote id or name.
+            platform: The platform.
+            purpose: As for `upload`.
+            for_: How long, in seconds or as a timedelta.
+            timeout: Deadline of the whole call.
+
+        Returns:
+            The lease, to be used in a `with` block, or released.
+
+        Raises:
+            As `ensure`.
+        """
+        return Lease(self._calls, leasing(self._calls, file, platform, purpose, for_, timeout).wait())
+
+    def hold(self, file: FileReference, kind: Literal["pin", "legal"] = "pin", *, reason: str | None = None) -> Hold:
+        """Keep a file until that is released.
+
+        Args:
+            file: A record, replica, digest, remote id or name.
+            kind: "pin": it is not to make room for others. "legal": nobody may delete it.
+            reason: Why, for those who ask.
+
+        Raises:
+            NotFoundError: The file is not known.
+        """
+        return holding(self._calls, file, kind, reason).wait()
+
+    def holds(self, file: FileReference) -> builtins.list[Hold]:
+        """What holds a file now: leases, pins, legal holds.
+
+        Raises:
+            NotFoundError: The file is not known.
+        """
+        return held(self._calls, file).wait()
+
+    def release(self, hold: Hold | str) -> None:
+        """End a hold, by its id.
+
+        Raises:
+            NotFoundError: It was released already.
+        """
+        released(self._calls, hold if isinstance(hold, str) else hold.id).wait()
+
+    def watch(
+        self,
+        *,
+        every: Seconds = 300.0,
+        heal: bool = False,
+        max_lost: int = 100,
+        hooks: Mapping[str, Hook] | None = None,
+    ) -> Watch:
+        """Recover, look after every account's files, keep leases and sign the audit log, over and over.
+
+        Several that watch share the work. An account is looked at by a listing, so that a thousand files cost a request
+        or two; what is missing from it is asked for once more before it is given up.
+
+        Args:
+            every: Seconds between two looks at an account, a tenth more or less.
+            heal: Make lost files anew where their bytes are to be had, in place of only noting that they are gone.
+            max_lost: Files of an account that may be given up at one look; more is rather the platform's mistake.
+            hooks: By event, what to call for a notice.
+
+        Returns:
+            What to iterate over, for as long as it shall watch; `look()` is one round.
+        """
+        return Watch(self._calls, every, heal, max_lost, hooks or {})
 
     @property
     def recovery(self) -> Recovery:

@@ -8,6 +8,7 @@ mod delete;
 mod ensure;
 mod existing_tool;
 mod health;
+mod holds;
 mod labels;
 mod orphan;
 mod progress;
@@ -188,6 +189,17 @@ impl Manager {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    /// Every account that is connected.
+    pub(crate) fn all_accounts(&self) -> Vec<(PlatformId, AccountId)> {
+        let all = self.connections.iter();
+        all.flat_map(|(id, accounts)| accounts.iter().map(|one| (id.clone(), one.platform.account().clone()))).collect()
+    }
+
+    /// The largest age that a platform lets a file reach, where it states one.
+    pub(crate) fn retention(&self, platform: &PlatformId) -> Option<Duration> {
+        self.platform(platform).ok()?.platform.capabilities().retention()
     }
 
     pub(crate) fn recovery_attempts(&self) -> u64 {

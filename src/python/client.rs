@@ -16,16 +16,16 @@ use super::errors::raise;
 use super::pending::Pending;
 use super::runtime;
 use super::table::Table;
-use super::upkeep::{self, Audit, Copies, Recovery};
+use super::upkeep::{self, Audit, Copies, Recovery, Watch};
 use crate::config::{Config, Sources};
 use crate::connect::{capabilities, connect};
 use crate::content::Source;
 use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
 use crate::model::{AccountId, Digest, Operation, PlatformId};
-use crate::registry::{FileFilter, Labels};
+use crate::registry::{FileFilter, HoldKind, Labels};
 use crate::resilience::{Lane, Mode};
-use crate::upkeep::{ReconcileRequest, reconcile};
+use crate::upkeep::{ReconcileRequest, WatchRequest, reconcile};
 
 /// A commented configuration file with every setting.
 #[pyfunction]
@@ -349,6 +349,54 @@ impl Client {
 
     fn recovery(&self) -> Recovery {
         Recovery(self.manager.clone())
+    }
+
+    /// The request has the fields of `WatchRequest`.
+    fn watch(&self, py: Python<'_>, request_json: &str) -> PyResult<Watch> {
+        let request = given::<WatchRequest>(request_json).map_err(|error| raise(py, &error))?;
+        let watch = Arc::new(tokio::sync::Mutex::new(crate::upkeep::Watch::new(request)));
+        Ok(Watch { manager: self.manager.clone(), watch })
+    }
+
+    /// Keeps a file on a platform for so many seconds; gives the replica and the lease.
+    fn lease(
+        &self,
+        reference: String,
+        platform: &str,
+        purpose: Option<String>,
+        life: f64,
+        timeout: Option<f64>,
+    ) -> Pending {
+        let manager = self.manager.clone();
+        let request = PlatformId::new(platform).and_then(|platform| {
+            let (max_age, min_ttl, deadline) = (Duration::ZERO, Duration::ZERO, self.within(timeout)?);
+            Ok(EnsureRequest { platform, account: None, purpose, max_age, min_ttl, deadline })
+        });
+        self.pending(request.map(|request| async move {
+            let (replica, hold) = manager.lease(&reference, request, seconds(life), &Transfers::default()).await?;
+            Ok(Answer::Data(json!({"replica": value(&replica)?, "hold": value(&hold)?})))
+        }))
+    }
+
+    fn hold(&self, reference: String, kind: &str, reason: Option<String>) -> Pending {
+        let (manager, kind) = (self.manager.clone(), HoldKind::parse(kind));
+        self.pending(kind.map(|kind| async move { Answer::of(&manager.hold(&reference, kind, reason).await?) }))
+    }
+
+    fn holds(&self, reference: String) -> Pending {
+        let manager = self.manager.clone();
+        self.pending(Ok(async move { Answer::of(&manager.holds(&reference).await?) }))
+    }
+
+    /// `life`: seconds from now.
+    fn extend_hold(&self, id: String, life: f64) -> Pending {
+        let manager = self.manager.clone();
+        self.pending(Ok(async move { Answer::of(&manager.extend_hold(&id, seconds(life)).await?) }))
+    }
+
+    fn release(&self, id: String) -> Pending {
+        let manager = self.manager.clone();
+        self.pending(Ok(async move { Answer::of(&manager.registry().release(&id).await?) }))
     }
 
     fn copies(&self) -> Copies {

@@ -38,6 +38,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "State",
             "Table",
             "Transfers",
+            "Watch",
             "config_example",
             "error_kinds",
             "metrics_text",
@@ -51,6 +52,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<upkeep::Audit>()?;
     module.add_class::<upkeep::Copies>()?;
     module.add_class::<upkeep::Recovery>()?;
+    module.add_class::<upkeep::Watch>()?;
     module.add_class::<pending::Pending>()?;
     module.add_class::<guards::State>()?;
     module.add_class::<guards::CircuitBreaker>()?;

@@ -88,6 +88,22 @@ impl Recovery {
     }
 }
 
+/// One who watches; remembers what it has told.
+#[pyclass(frozen, module = "exai_files._core")]
+pub(super) struct Watch {
+    pub(super) manager: Arc<Manager>,
+    pub(super) watch: Arc<tokio::sync::Mutex<crate::upkeep::Watch>>,
+}
+
+#[pymethods]
+impl Watch {
+    /// Does what is due; gives what is to be told.
+    fn look(&self, within: f64) -> Pending {
+        let (manager, watch, within) = (self.manager.clone(), self.watch.clone(), client::seconds(within));
+        pending(&self.manager, async move { Answer::of(&watch.lock().await.pass(&manager, within).await?) })
+    }
+}
+
 /// The kept copies.
 #[pyclass(frozen, module = "exai_files._core")]
 pub(super) struct Copies(pub(super) Arc<Manager>);

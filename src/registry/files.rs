@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::holdings::of_replica;
+use super::holds;
 use super::recovery::{self, Unfinished};
 use super::{Registry, rows};
 use crate::audit::{Decision, Event};
@@ -141,8 +142,10 @@ impl Registry {
     ) -> Result<Vec<Replica>> {
         let (hex, now) = (digest.hex(), self.now());
         let wanted: Vec<_> = accounts.into_iter().filter(|(id, _)| platform.is_none_or(|p| p == id)).collect();
+        let (digest, platform) = (*digest, platform.cloned());
         self.store
             .write(move |session| {
+                holds::check_free(session, &digest, platform.as_ref(), now)?;
                 let mut doomed = Vec::new();
                 for (platform, account) in &wanted {
                     session.execute(

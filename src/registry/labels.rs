@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value as JsonValue};
 
-use super::{Registry, rows};
+use super::{Registry, holds, rows};
 use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -86,7 +86,7 @@ impl Registry {
     /// Puts a file into the trash: it is no longer listed, found by name or used, and nothing else of it changes.
     ///
     /// # Errors
-    /// `NotFound` when the content is not known.
+    /// `NotFound` when the content is not known; `Conflict` while a lease or a legal hold keeps it.
     pub async fn trash(&self, digest: &Digest) -> Result<FileRecord> {
         self.set_trashed(*digest, true).await
     }
@@ -101,6 +101,9 @@ impl Registry {
 
     async fn set_trashed(&self, digest: Digest, is_trashed: bool) -> Result<FileRecord> {
         self.audited(move |session, audit| {
+            if is_trashed {
+                holds::check_free(session, &digest, None, audit.now)?;
+            }
             let record = set_trashed(session, &digest, is_trashed.then_some(audit.now))?;
             audit.note(session, &Event::of(if is_trashed { "trash" } else { "restore" }, &digest))?;
             Ok(record)

@@ -6,6 +6,7 @@
 mod copies;
 mod files;
 mod holdings;
+mod holds;
 mod import;
 mod intents;
 mod labels;
@@ -15,6 +16,7 @@ mod register;
 mod rows;
 mod settle;
 mod sources;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,12 +31,14 @@ use crate::store::{Location, Session, Store};
 pub use copies::KeptCopy;
 pub use files::{Gone, Usage};
 pub use holdings::{Expected, Holding};
+pub use holds::{Hold, HoldKind};
 pub use import::{Import, Reject, ToolRows};
 pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, Phase, RENEW_EVERY, TakenOver};
 pub use labels::Labels;
 pub use query::{FileFilter, FileStatus};
 pub use recovery::{Attempt, OpenDelete, OpenUpload, Outcome, PastAttempt, Recovery, Unfinished};
 pub use settle::Settlement;
+pub use watch::HealthCheck;
 
 /// Where a content shall be: the unit of "exactly once".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

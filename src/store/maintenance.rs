@@ -30,13 +30,13 @@ const OF_ALL: &[History] = &[
     // An operator's word on a breaker holds until it is taken back, however long ago it was given.
     History { table: "resilience_state", key: "key", is_old: "updated_at < ?1 AND key NOT LIKE 'breaker/%'" },
     History { table: "file_recovery_attempts", key: "id", is_old: "status <> 'pending' AND created_at < ?1" },
+    History { table: "file_health_checks", key: "id", is_old: "checked_at < ?1" },
+    History { table: "holds", key: "id", is_old: "until < ?1" },
 ];
 
 /// Tables that only the existing tool has.
-const OF_POSTGRES: &[History] = &[
-    History { table: "file_lifecycle_sync", key: "id", is_old: "sync_status = 'synced' AND updated_at < ?1" },
-    History { table: "file_health_checks", key: "id", is_old: "checked_at < ?1" },
-];
+const OF_POSTGRES: &[History] =
+    &[History { table: "file_lifecycle_sync", key: "id", is_old: "sync_status = 'synced' AND updated_at < ?1" }];
 
 /// Tables in partitions by month, and the column they go by; whether old months are dropped.
 const BY_MONTH: &[(&str, &str, bool)] =

@@ -5,9 +5,11 @@ mod copies;
 mod decide;
 mod reconcile;
 mod recover;
+mod watch;
 
 pub use compare::{Difference, Sign};
 pub use copies::{CopyCheck, CopyCollection, check_copies, collect_copies};
 pub use decide::{Action, Cap, OnlyLocal, OnlyRemote, ReconcileRequest, Winner};
 pub use reconcile::{Reconciliation, Step, Unasked, reconcile};
 pub use recover::{RecoveryResult, RecoveryStep, explain_recovery, find_recovery, recover};
+pub use watch::{Notice, Watch, WatchRequest};

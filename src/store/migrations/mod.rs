@@ -31,7 +31,11 @@ const SQLITE: Steps = Steps {
         Migration { version: 2, name: "state of breakers and limits", sql: include_str!("sqlite/0002.sql") },
         Migration { version: 3, name: "platforms by the tool's names; indexes", sql: include_str!("sqlite/0003.sql") },
         Migration { version: 4, name: "tags, trash, queries", sql: include_str!("sqlite/0004.sql") },
-        Migration { version: 5, name: "audit, recovery, kept copies", sql: include_str!("sqlite/0005.sql") },
+        Migration {
+            version: 5,
+            name: "audit, recovery, health, holds, kept copies",
+            sql: include_str!("sqlite/0005.sql"),
+        },
     ],
 };
 
@@ -49,7 +53,11 @@ const POSTGRES: Steps = Steps {
             name: "tags, trash, queries; history by month",
             sql: include_str!("postgres/0002.sql"),
         },
-        Migration { version: 3, name: "audit, recovery, kept copies", sql: include_str!("postgres/0003.sql") },
+        Migration {
+            version: 3,
+            name: "audit, recovery, health, holds, kept copies",
+            sql: include_str!("postgres/0003.sql"),
+        },
     ],
 };
 
@@ -87,6 +95,9 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("audit_checkpoints", &["size", "note", "created_at"]),
     ("recoveries", &["kind", "subject", "attempts", "next_try_at", "is_dead"]),
     ("file_recovery_attempts", &["id", "operation", "attempt_number", "recovery_strategy", "status", "subject"]),
+    ("file_health_checks", &["id", "registry_id", "status", "checked_at"]),
+    ("holds", &["id", "file_hash", "kind", "platform", "until"]),
+    ("watch_tasks", &["name", "owner", "lease_until", "due_at"]),
     ("kept_copies", &["file_hash", "file_size", "kept_at"]),
 ];
 

@@ -56,8 +56,24 @@ CREATE TABLE recoveries (
 );
 ALTER TABLE file_recovery_attempts ADD COLUMN IF NOT EXISTS subject uuid;
 CREATE INDEX IF NOT EXISTS file_recovery_attempts_by_subject ON file_recovery_attempts (subject, created_at);
+CREATE INDEX IF NOT EXISTS file_health_checks_by_replica ON file_health_checks (registry_id, checked_at);
 
--- ===== kept copies =====
+-- ===== what keeps a file: leases, pins, legal holds =====
+
+CREATE TABLE holds (
+    id         uuid PRIMARY KEY,
+    file_hash  varchar(64) NOT NULL,
+    kind       text NOT NULL CHECK (kind IN ('lease', 'pin', 'legal')),
+    -- Of a lease: where the file has to be.
+    platform   text,
+    purpose    text,
+    reason     text,
+    until      timestamptz,
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX holds_by_hash ON holds (file_hash);
+
+-- ===== kept copies, and work that watchers share =====
 
 CREATE TABLE kept_copies (
     file_hash  varchar(64) PRIMARY KEY,
@@ -66,3 +82,10 @@ CREATE TABLE kept_copies (
     checked_at timestamptz
 );
 CREATE INDEX kept_copies_by_check ON kept_copies (checked_at);
+
+CREATE TABLE watch_tasks (
+    name        text PRIMARY KEY,
+    owner       text NOT NULL,
+    lease_until timestamptz NOT NULL,
+    due_at      timestamptz NOT NULL
+);

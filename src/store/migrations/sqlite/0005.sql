@@ -67,8 +67,35 @@ CREATE TABLE file_recovery_attempts (
     subject           TEXT
 );
 CREATE INDEX file_recovery_attempts_by_subject ON file_recovery_attempts (subject, created_at);
+-- As the existing tool has them.
+CREATE TABLE file_health_checks (
+    id               TEXT PRIMARY KEY,
+    registry_id      TEXT,
+    status           TEXT NOT NULL,
+    error_message    TEXT,
+    error_code       TEXT,
+    response_time_ms INTEGER,
+    http_status_code INTEGER,
+    checked_at       INTEGER NOT NULL
+);
+CREATE INDEX file_health_checks_by_replica ON file_health_checks (registry_id, checked_at);
 
--- ===== kept copies =====
+-- ===== what keeps a file: leases, pins, legal holds =====
+
+CREATE TABLE holds (
+    id         TEXT PRIMARY KEY,
+    file_hash  TEXT NOT NULL,
+    kind       TEXT NOT NULL CHECK (kind IN ('lease', 'pin', 'legal')),
+    -- Of a lease: where the file has to be.
+    platform   TEXT,
+    purpose    TEXT,
+    reason     TEXT,
+    until      INTEGER,
+    created_at INTEGER NOT NULL
+);
+CREATE INDEX holds_by_hash ON holds (file_hash);
+
+-- ===== kept copies, and work that watchers share =====
 
 CREATE TABLE kept_copies (
     file_hash  TEXT PRIMARY KEY,
@@ -77,3 +104,10 @@ CREATE TABLE kept_copies (
     checked_at INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX kept_copies_by_check ON kept_copies (checked_at);
+
+CREATE TABLE watch_tasks (
+    name        TEXT PRIMARY KEY,
+    owner       TEXT NOT NULL,
+    lease_until INTEGER NOT NULL,
+    due_at      INTEGER NOT NULL
+) WITHOUT ROWID;

@@ -1,0 +1,129 @@
+"""Watching: recovery, health, leases and checkpoints, over and over, and what they find."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from exai_files.calls import Call, Calls, Seconds, as_json, span
+from exai_files.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from exai_files import _core
+
+__all__ = ["AsyncWatch", "Hook", "Notice", "Watch"]
+
+Event = Literal[
+    "recovered", "lost", "healed", "damaged", "renewed", "lease-failed", "unreachable", "breaker-open", "quota"
+]
+
+_EVENTS = frozenset(Event.__args__)  # type: ignore[attr-defined]
+_LOOK_EVERY = 5.0
+"""Seconds between two looks at what is due."""
+_PASS = 600.0
+_HOOK_PATIENCE = 10.0
+
+_log = logging.getLogger("exai_files.watch")
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a watcher found.
+
+    Attributes:
+        event: "recovered" (something cut short was tried), "lost" (a platform does not have a file any more), "healed" (it
+            was made anew), "damaged" (it differs, or is of no use), "renewed" (a leased file has a new id),
+            "lease-failed", "unreachable" (a platform could not be asked), "breaker-open", "quota" (90 % are used).
+        digest: The file, where it is about one.
+        what: In words.
+    """
+
+    event: Event
+    platform: str | None
+    account: str | None
+    digest: str | None
+    remote_id: str | None
+    what: str
+
+
+Hook = Callable[[Notice], object]
+"""Called for a notice; may be a coroutine function. What it raises is logged, and what it awaits may take 10 s."""
+
+
+class _Watching:
+    def __init__(self, calls: Calls, every: Seconds, heal: bool, max_lost: int, hooks: Mapping[str, Hook]) -> None:
+        unknown = sorted(set(hooks) - _EVENTS)
+        if unknown:
+            raise InvalidRequestError(
+                f"nothing is told as {unknown[0]!r}", hint=f"there are {', '.join(sorted(_EVENTS))}"
+            )
+        request = {"every": span(every), "heal": heal, "max_lost": max_lost}
+        self._core: _core.Watch = calls.core.watch(as_json(request))
+        self._hooks = hooks
+
+    def _look(self) -> Call[list[Notice]]:
+        return Call(self._core.look(_PASS), lambda rows: [Notice(**row) for row in rows])
+
+
+class Watch(_Watching):
+    """What a watcher finds, as it finds it: iterate over it for as long as it shall watch."""
+
+    def look(self) -> list[Notice]:
+        """Do what is due now, once, and tell the hooks."""
+        notices = self._look().wait()
+        for notice in notices:
+            self._tell(notice)
+        return notices
+
+    def __iter__(self) -> Iterator[Notice]:
+        while True:
+            yield from self.look()
+            time.sleep(_LOOK_EVERY)
+
+    def _tell(self, notice: Notice) -> None:
+        hook = self._hooks.get(notice.event)
+        if hook is None:
+            return
+        try:
+            told = hook(notice)
+            if inspect.isawaitable(told):
+                asyncio.run(_in_time(told))
+        except Exception:
+            _log.exception("a hook for %r failed", notice.event)
+
+
+class AsyncWatch(_Watching):
+    """As `Watch`, for `async for`."""
+
+    async def look(self) -> list[Notice]:
+        """As `Watch.look`; hooks that do not await run in a thread."""
+        notices = await self._look().run()
+        for notice in notices:
+            await self._tell(notice)
+        return notices
+
+    async def __aiter__(self) -> AsyncIterator[Notice]:
+        while True:
+            for notice in await self.look():
+                yield notice
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _tell(self, notice: Notice) -> None:
+        hook = self._hooks.get(notice.event)
+        if hook is None:
+            return
+        try:
+            is_awaited = inspect.iscoroutinefunction(hook)
+            told = hook(notice) if is_awaited else asyncio.to_thread(hook, notice)
+            await _in_time(told)
+        except Exception:
+            _log.exception("a hook for %r failed", notice.event)
+
+
+async def _in_time(told: Awaitable[object]) -> None:
+    await asyncio.wait_for(told, _HOOK_PATIENCE)

@@ -1,0 +1,300 @@
+//! Watch: recovery, health, leases and checkpoints, over and over, shared by all that watch.
+//!
+//! An account's health is read from one listing, so that a thousand files cost a request or two and not a thousand. What
+//! is missing from it is asked for once more before it is taken for lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::compare::Sign;
+use super::decide::{Cap, OnlyLocal, ReconcileRequest};
+use super::reconcile::{Step, reconcile};
+use super::recover::recover;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::manager::{EnsureRequest, Manager, Transfers};
+use crate::model::{AccountId, Digest, PlatformId};
+use crate::registry::HealthCheck;
+use crate::resilience::BreakerState;
+
+/// How often each is due.
+const RECOVER_EVERY: Duration = Duration::from_secs(30);
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+const LEASES_EVERY: Duration = Duration::from_secs(60);
+
+/// A watcher that died is replaced after this.
+const AT_MOST: Duration = Duration::from_secs(600);
+
+/// A platform that hangs must not keep the others from being looked after.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// From this part of a quota on it is told.
+const FILLING: f64 = 0.9;
+
+/// What a watcher does about what it finds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WatchRequest {
+    /// Seconds between two looks at an account.
+    pub every: f64,
+    /// Make lost files anew, in place of only noting that they are gone.
+    pub heal: bool,
+    /// Files that may be given up at one look: more is more likely a platform's mistake.
+    pub max_lost: u64,
+}
+
+impl Default for WatchRequest {
+    fn default() -> Self {
+        WatchRequest { every: 300.0, heal: false, max_lost: 100 }
+    }
+}
+
+/// Something to be told.
+#[derive(Clone, Debug, Serialize)]
+pub struct Notice {
+    /// "lost", "healed", "damaged", "renewed", "lease-failed", "unreachable", "breaker-open", "quota" or "recovered".
+    pub event: &'static str,
+    pub platform: Option<PlatformId>,
+    pub account: Option<AccountId>,
+    pub digest: Option<Digest>,
+    pub remote_id: Option<String>,
+    pub what: String,
+}
+
+/// What a watcher remembers between two passes.
+#[derive(Debug, Default)]
+pub struct Watch {
+    request: WatchRequest,
+    /// Breakers that were open, and accounts that were filling: each is told once.
+    told: BTreeMap<String, ()>,
+}
+
+impl Watch {
+    pub fn new(request: WatchRequest) -> Self {
+        Watch { request, told: BTreeMap::new() }
+    }
+
+    /// Does what is due and nobody else is doing; gives what is to be told.
+    ///
+    /// # Errors
+    /// `Registry`. What a platform does not do is told.
+    pub async fn pass(&mut self, manager: &Manager, within: Duration) -> Result<Vec<Notice>> {
+        let deadline = Instant::now() + within;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let (registry, mut notices) = (manager.registry(), Vec::new());
+        if registry.take_task("recover", AT_MOST).await? {
+            for step in recover(manager, left()).await? {
+                let what = format!("{} {}: {:?}, {}", step.kind.as_str(), step.id, step.result, step.strategy);
+                let (platform, account) = (Some(step.platform), Some(step.account));
+                notices.push(Notice {
+                    event: "recovered",
+                    platform,
+                    account,
+                    digest: step.digest,
+                    remote_id: None,
+                    what,
+                });
+            }
+            registry.end_task("recover", RECOVER_EVERY).await?;
+        }
+        for (platform, account) in manager.all_accounts() {
+            let name = format!("health/{platform}/{account}");
+            if registry.take_task(&name, AT_MOST).await? {
+                notices.extend(self.look(manager, &platform, &account, left().min(LOOK)).await?);
+                registry.end_task(&name, self.next_look()).await?;
+            }
+        }
+        if registry.take_task("leases", AT_MOST).await? {
+            notices.extend(keep_leases(manager, left()).await?);
+            registry.end_task("leases", LEASES_EVERY).await?;
+        }
+        if registry.audit().verifying_key().is_ok() && registry.take_task("checkpoint", AT_MOST).await? {
+            registry.audit().checkpoint().await?;
+            registry.end_task("checkpoint", CHECKPOINT_EVERY).await?;
+        }
+        self.tell_breakers(manager, &mut notices).await;
+        self.tell_quotas(manager, &mut notices).await?;
+        for notice in &notices {
+            tracing::info!(event = notice.event, platform = ?notice.platform, "{}", notice.what);
+        }
+        Ok(notices)
+    }
+
+    /// A tenth more or less, so that watchers and accounts do not keep step.
+    fn next_look(&self) -> Duration {
+        let every = self.request.every.clamp(1.0, 1e9);
+        Duration::from_secs_f64(every * rand::random_range(0.9..1.1))
+    }
+
+    async fn look(
+        &self,
+        manager: &Manager,
+        platform: &PlatformId,
+        account: &AccountId,
+        within: Duration,
+    ) -> Result<Vec<Notice>> {
+        let request = ReconcileRequest {
+            platforms: vec![platform.clone()],
+            account: Some(account.clone()),
+            only_local: if self.request.heal { OnlyLocal::Reupload } else { OnlyLocal::Forget },
+            max_delete: Cap::Files(self.request.max_lost),
+            with_equal: true,
+            ..ReconcileRequest::default()
+        };
+        let here = |event, what| Notice {
+            event,
+            platform: Some(platform.clone()),
+            account: Some(account.clone()),
+            digest: None,
+            remote_id: None,
+            what,
+        };
+        let begun = Instant::now();
+        let found = match reconcile(manager, &request, within).await {
+            Ok(found) => found,
+            Err(error) if error.kind() == crate::error::ErrorKind::SafetyLimit => {
+                return Ok(vec![here("lost", error.message().to_owned())]);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut notices: Vec<Notice> =
+            found.unasked.iter().map(|unasked| here("unreachable", unasked.why.clone())).collect();
+        let response_time = begun.elapsed();
+        let mut checks = Vec::with_capacity(found.steps.len());
+        for step in &found.steps {
+            let is_given_up = is_given_up(manager, step).await?;
+            checks.extend(check(step, is_given_up, response_time));
+        }
+        for changed in manager.registry().note_health(checks).await? {
+            let HealthCheck { replica, status, evidence, .. } = changed;
+            let event = match status {
+                "lost" if self.request.heal && is_healed(&found.steps, &replica.remote_id) => "healed",
+                "lost" => "lost",
+                "healthy" => continue,
+                _ => "damaged",
+            };
+            let digest = manager.registry().digest_of(&replica).await?;
+            let what = evidence.unwrap_or_else(|| format!("{platform} does not have {} any more", replica.remote_id));
+            notices.push(Notice { digest, remote_id: Some(replica.remote_id), ..here(event, what) });
+        }
+        Ok(notices)
+    }
+
+    async fn tell_breakers(&mut self, manager: &Manager, notices: &mut Vec<Notice>) {
+        for health in manager.health().await {
+            for breaker in &health.health.breakers {
+                let key = format!("breaker/{}/{}/{}", health.platform, health.account, breaker.operation);
+                let is_open = breaker.breaker.state == BreakerState::Open;
+                let what = format!("{} {} is left in peace", health.platform, breaker.operation);
+                let (platform, account) = (Some(health.platform.clone()), Some(health.account.clone()));
+                self.tell_once(
+                    key,
+                    is_open,
+                    notices,
+                    Notice { event: "breaker-open", platform, account, digest: None, remote_id: None, what },
+                );
+            }
+        }
+    }
+
+    async fn tell_quotas(&mut self, manager: &Manager, notices: &mut Vec<Notice>) -> Result<()> {
+        for info in manager.platforms().await? {
+            let Some(most) = info.capabilities.max_files.as_ref().map(|fact| fact.value) else { continue };
+            let is_filling = info.files as f64 >= most as f64 * FILLING;
+            let what = format!("{} holds {} of {most} files", info.platform, info.files);
+            let (platform, account) = (Some(info.platform.clone()), Some(info.account.clone()));
+            let key = format!("quota/{}/{}", info.platform, info.account);
+            self.tell_once(
+                key,
+                is_filling,
+                notices,
+                Notice { event: "quota", platform, account, digest: None, remote_id: None, what },
+            );
+        }
+        Ok(())
+    }
+
+    /// Tells it when it begins to be so, and again only after it had ended.
+    fn tell_once(&mut self, key: String, is_so: bool, notices: &mut Vec<Notice>, notice: Notice) {
+        match is_so {
+            false => drop(self.told.remove(&key)),
+            true if self.told.insert(key, ()).is_none() => notices.push(notice),
+            true => {}
+        }
+    }
+}
+
+/// Whether a replica that its platform does not list is not handed out any more, made anew or not.
+async fn is_given_up(manager: &Manager, step: &Step) -> Result<bool> {
+    let Step { difference, is_done, .. } = step;
+    if difference.sign != Sign::OnlyLocal || *is_done {
+        return Ok(*is_done);
+    }
+    let is_as_before =
+        manager.registry().is_unchanged(&difference.platform, &difference.remote_id, difference.changed_at).await?;
+    Ok(!is_as_before)
+}
+
+fn check(step: &Step, is_given_up: bool, response_time: Duration) -> Option<HealthCheck> {
+    let difference = &step.difference;
+    let replica = difference.local.clone()?;
+    let status = match difference.sign {
+        Sign::Equal => "healthy",
+        Sign::OnlyLocal if is_given_up => "lost",
+        Sign::Differs => "differs",
+        Sign::Unreadable => "unusable",
+        Sign::OnlyLocal | Sign::OnlyRemote => return None,
+    };
+    let why = difference.why.join("; ");
+    Some(HealthCheck { replica, status, evidence: (!why.is_empty()).then_some(why), response_time })
+}
+
+fn is_healed(steps: &[Step], remote_id: &str) -> bool {
+    steps.iter().any(|step| step.difference.remote_id == remote_id && step.is_done)
+}
+
+/// What is leased lives until its lease ends, or its platform's retention is renewed in time.
+async fn keep_leases(manager: &Manager, within: Duration) -> Result<Vec<Notice>> {
+    let (deadline, now) = (Instant::now() + within, manager.clock().now());
+    let mut notices = Vec::new();
+    for lease in manager.registry().leases().await? {
+        let Some(platform) = lease.platform.clone() else { continue };
+        let request = EnsureRequest {
+            platform: platform.clone(),
+            account: None,
+            purpose: lease.purpose.as_ref().map(|purpose| purpose.as_str().to_owned()),
+            max_age: Duration::MAX,
+            min_ttl: needed(manager, &platform, lease.until, now),
+            deadline: deadline.saturating_duration_since(Instant::now()),
+        };
+        let before = manager.get(&lease.digest.to_string()).await?.replicas;
+        let ensured = manager.ensure(&lease.digest.to_string(), request, &Transfers::default()).await;
+        let told = |event, what| Notice {
+            event,
+            platform: Some(platform.clone()),
+            account: None,
+            digest: Some(lease.digest),
+            remote_id: None,
+            what,
+        };
+        match ensured {
+            Ok(replica) if before.iter().all(|known| known.remote_id != replica.remote_id) => {
+                let what = format!("{platform} has it as {} now", replica.remote_id);
+                notices.push(Notice { remote_id: Some(replica.remote_id), ..told("renewed", what) });
+            }
+            Ok(_) => {}
+            Err(error) => notices.push(told("lease-failed", error.message().to_owned())),
+        }
+    }
+    Ok(notices)
+}
+
+/// How long a leased copy must live yet: to the lease's end, but renewed at the earliest when half its platform's
+/// retention is over.
+fn needed(manager: &Manager, platform: &PlatformId, until: Option<Timestamp>, now: Timestamp) -> Duration {
+    let longest = manager.retention(platform).map_or(Duration::MAX, |retention| retention / 2);
+    until.map_or(longest, |until| until.since(now).min(longest))
+}

@@ -1,0 +1,165 @@
+"""Watching over files, and what keeps them: leases, pins, legal holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import databases
+import pytest
+
+import exai_files
+
+QUIET = {"recovery": {"every": 0}}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return databases.place(tmp_path / "registry.db")
+
+
+def due_again(place):
+    """Every task, at once."""
+    long_ago = "'epoch'" if databases.IS_POSTGRES else "0"
+    databases.query(place, f"UPDATE watch_tasks SET due_at = {long_ago}")
+
+
+def test_a_lost_file_is_told_once_and_given_up_or_made_anew(sim, tmp_path, place):
+    path = tmp_path / "a.txt"
+    path.write_text("hello")
+    with sim.client(registry=place, settings=QUIET) as files:
+        record = files.upload(path, to=["moonshot", "zai"])
+        files.upload(b"unmoved", name="u.txt", to="moonshot")
+        told = []
+        watch = files.watch(hooks={"lost": told.append, "healed": told.append})
+        assert watch.look() == []
+        for replica in record.replicas:
+            sim.admin("DELETE", f"/files/{replica.platform}/{replica.remote_id}")
+        assert watch.look() == [], "it is not due"
+        due_again(place)
+        notices = watch.look()
+        assert {(notice.event, notice.platform, notice.digest) for notice in notices} == {
+            ("lost", "moonshot", record.digest),
+            ("lost", "zai", record.digest),
+        }
+        assert told == notices
+        assert files.get("a.txt").replicas == ()
+        due_again(place)
+        assert watch.look() == []
+
+        again = files.ensure("a.txt", platform="moonshot")
+        sim.admin("DELETE", f"/files/moonshot/{again.remote_id}")
+        due_again(place)
+        (notice,) = files.watch(heal=True).look()
+        assert (notice.event, notice.remote_id) == ("healed", again.remote_id)
+        assert files.get("a.txt").on("moonshot").remote_id in [file.id for file in sim.moonshot.files]
+    checks = databases.query(place, "SELECT status FROM file_health_checks ORDER BY checked_at, status")
+    assert checks.split() == ["healthy", "healthy", "healthy", "lost", "lost", "lost"]
+
+
+def test_a_look_costs_a_listing_whatever_the_number_of_files(sim, place):
+    with sim.client(registry=place, settings=QUIET) as files:
+        for number in range(30):
+            files.upload(f"{number}".encode(), name=f"{number}.txt", to="moonshot")
+        before = len(sim.truth())
+        files.watch().look()
+        asked = [entry["operation"] for entry in sim.truth()[before:]]
+        assert set(asked) == {"list"}, "one listing for each platform, of each purpose"
+        assert len(asked) < 30
+        verified = databases.query(place, "SELECT COUNT(*) FROM platform_file_registry WHERE verification_count = 2")
+        assert verified == "30"
+
+
+def test_watchers_share_the_work(sim, place):
+    with sim.client(registry=place, settings=QUIET) as one, sim.client(registry=place, settings=QUIET) as two:
+        one.upload(b"x", name="x.txt", to="moonshot")
+        first, second = one.watch(), two.watch()
+        assert first.look() == second.look() == []
+        listed = len(sim.truth(operation="list"))
+        first.look()
+        second.look()
+        assert len(sim.truth(operation="list")) == listed
+
+
+def test_a_platform_that_shows_nothing_is_not_believed(sim, place):
+    with sim.client(registry=place, settings=QUIET) as files:
+        for number in range(5):
+            files.upload(f"{number}".encode(), name=f"{number}.txt", to="zai")
+        for file in sim.zai.files:
+            sim.admin("DELETE", f"/files/zai/{file.id}")
+        (notice,) = files.watch(max_lost=3).look()
+        assert (notice.event, notice.platform) == ("lost", "zai")
+        assert len(list(files.list(status="live"))) == 5, "that many at once are rather a mistake"
+
+
+def test_a_leased_file_is_neither_deleted_nor_left_lost_and_its_end_is_the_leases(sim, tmp_path, place):
+    path = tmp_path / "a.txt"
+    path.write_text("hello")
+    with sim.client(registry=place, settings=QUIET) as files:
+        files.upload(path, to="zai")
+        with files.lease("a.txt", platform="zai", for_=3600) as lease:
+            assert lease.replica.platform == "zai"
+            with pytest.raises(exai_files.ConflictError, match="leased it until"):
+                files.delete("a.txt")
+            sim.admin("DELETE", f"/files/zai/{lease.replica.remote_id}")
+            events = {notice.event for notice in files.watch().look()}
+            assert events == {"lost", "renewed"}
+            assert len(sim.zai.files) == 1
+            lease.renew(7200)
+            (hold,) = files.holds("a.txt")
+            assert (hold.kind, hold.platform, hold.until > lease.hold.until) == ("lease", "zai", True)
+        assert files.holds("a.txt") == []
+        with pytest.raises(exai_files.NotFoundError):
+            lease.renew(1)
+        files.delete("a.txt")
+
+
+def test_a_legal_hold_beats_everything_and_a_pin_does_not(files):
+    record = files.upload(b"x", name="x.txt", to="moonshot")
+    pin, hold = files.hold(record), files.hold(record, "legal", reason="case 7")
+    assert {each.kind for each in files.holds(record)} == {"pin", "legal"}
+    with pytest.raises(exai_files.ConflictError, match="legal hold"):
+        files.delete(record)
+    with pytest.raises(exai_files.ConflictError, match="legal hold"):
+        files.trash(record)
+    files.release(hold)
+    files.delete(record)
+    files.release(pin.id)
+    for bad in (pin, "nothing"):
+        with pytest.raises(exai_files.NotFoundError):
+            files.release(bad)
+    with pytest.raises(exai_files.InvalidRequestError):
+        files.hold(record, "glue")
+
+
+def test_hooks_are_told_what_fills_awaited_and_kept_apart(sim, place, caplog):
+    told = []
+
+    async def on_quota(notice):
+        await asyncio.sleep(0)
+        told.append(notice.what)
+
+    def on_lost(notice):
+        raise ValueError(notice.event)
+
+    sim.moonshot.set(max_files=100)
+    platforms = {"moonshot": {"max_files": 2}}
+
+    async def watched():
+        async with sim.async_client(registry=place, settings=QUIET, platforms=platforms) as files:
+            records = [await files.upload(f"{n}".encode(), name=f"{n}.txt", to="moonshot") for n in range(2)]
+            sim.admin("DELETE", f"/files/moonshot/{records[0].replicas[0].remote_id}")
+            watch = files.watch(hooks={"quota": on_quota, "lost": on_lost})
+            assert [notice.event for notice in await watch.look()] == ["lost"]
+            await files.upload(b"2", name="2.txt", to="moonshot")
+            async for notice in watch:
+                assert (notice.event, notice.platform) == ("quota", "moonshot")
+                break
+            assert await watch.look() == [], "told once"
+            with pytest.raises(exai_files.InvalidRequestError, match="nothing is told as"):
+                files.watch(hooks={"lots": on_quota})
+
+    with caplog.at_level(logging.ERROR, "exai_files.watch"):
+        asyncio.run(asyncio.wait_for(watched(), 30))
+    assert told == ["moonshot holds 2 of 2 files"]
+    assert "a hook for 'lost' failed" in caplog.text

@@ -118,9 +118,9 @@ class AsyncWatch(_Watching):
         if hook is None:
             return
         try:
-            is_awaited = inspect.iscoroutinefunction(hook)
-            told = hook(notice) if is_awaited else asyncio.to_thread(hook, notice)
-            await _in_time(told)
+            told = hook(notice) if inspect.iscoroutinefunction(hook) else asyncio.to_thread(hook, notice)
+            if inspect.isawaitable(told):
+                await _in_time(told)
         except Exception:
             _log.exception("a hook for %r failed", notice.event)
 

@@ -140,7 +140,10 @@ def key_text(secret=SECRET):
 def note(lines, size=None, log=LOG, secret=SECRET, signer="exai-files-audit"):
     size = len(lines) if size is None else size
     top = base64.b64encode(root([leaf(raw) for raw in lines[:size]])).decode()
-    text = f"exai-files/audit/{log}\n{size}\n{top}\n"
+    return note_of(f"exai-files/audit/{log}\n{size}\n{top}\n", secret, signer)
+
+
+def note_of(text, secret=SECRET, signer="exai-files-audit"):
     signature = base64.b64encode(key_id(secret) + signed(secret, text.encode())).decode()
     return f"{text}\n— {signer} {signature}\n"
 
@@ -263,6 +266,21 @@ def test_what_breaks_the_chain_is_found_and_its_first_record_named(tamper, at):
     assert first_in_chain(report) == first
     assert not check(lines).is_intact
     assert report.signed == (8 if lines[:8] == LINES[:8] else 0)
+    assert [found.seq for found in report.findings] == sorted(found.seq for found in report.findings)
+
+
+@pytest.mark.parametrize("at", PLACES)
+def test_one_gap_is_one_finding_and_so_is_a_second(at):
+    lines = LINES[:at] + LINES[at + 1 :]
+    assert [(found.kind, found.seq) for found in check(lines).findings] == [("seq", at), ("prev", at)]
+    lines = chained(r for r in records() if r["seq"] not in (3, 5, 6))
+    assert [(found.kind, found.seq) for found in check(lines).findings] == [("seq", 3), ("seq", 4)]
+    lines = chained({**r, "seq": 99} if r["seq"] == at else r for r in records())
+    assert [(found.kind, found.seq) for found in check(lines).findings] == [("seq", at)]
+
+
+def test_a_second_beginning_does_not_rename_the_log():
+    assert check(rewritten(5, action="audit.begin", log=OTHER_LOG), note(LINES, 5)).is_intact
 
 
 @pytest.mark.parametrize("at", [0, *PLACES, SIZE - 1])
@@ -331,6 +349,22 @@ def test_a_checkpoint_whose_size_was_changed_is_refused(size):
 )
 def test_what_is_no_note_is_refused(text):
     assert kinds(check(LINES, text)) == {"note"}
+
+
+def test_a_note_of_another_form_is_refused_though_the_key_signed_it():
+    text = LATE.split("\n\n")[0] + "\n"
+    assert kinds(check(LINES, note_of(text))) == set()
+    for changed in (
+        text.replace(f"\n{SIZE}\n", f"\n0{SIZE}\n"),
+        text + "extension\n",
+        text.replace("=\n", "\n"),
+        text[:-3] + chr(ord(text[-3]) + 1) + "=\n",
+        "x" + text,
+    ):
+        assert kinds(check(LINES, note_of(changed))) == {"note"}, changed
+    loose = LATE[:-3] + chr(ord(LATE[-3]) + 1) + "=\n"
+    assert base64.b64decode(loose.split()[-1]) == base64.b64decode(LATE.split()[-1])
+    assert kinds(check(LINES, loose)) == {"signature"}
 
 
 def test_every_byte_of_a_checkpoint_counts():
@@ -428,6 +462,11 @@ def test_other_text_is_no_record(raw):
         av.parse_record(raw.encode())
 
 
+def test_a_doubled_key_is_called_that():
+    with pytest.raises(ValueError, match="a key is there twice"):
+        av.parse_record(b'{"action":"a","seq":1,"seq":1,"time":1}')
+
+
 def test_what_is_not_utf_8_is_no_record():
     for raw in (b'{"action":"\xff","seq":1,"time":1}', b'{"action":"\xed\xa0\x80","seq":1,"time":1}', b"\xc0\x80"):
         with pytest.raises(ValueError, match=r"^is not canonical JSON"):
@@ -499,8 +538,9 @@ def test_points_have_one_form():
     for number in (P, P + 1, P + 18, 1 | 1 << 255, (P - 1) | 1 << 255, 2**256 - 1, 2):
         with pytest.raises(ValueError, match="point"):
             av.ed25519_is_valid(number.to_bytes(32, "little"), b"", bytes(64))
-    with pytest.raises(ValueError, match="point"):
-        av.ed25519_is_valid(public_of(SECRET)[:31], b"", bytes(64))
+    for raw in (b"", b"\1", b"\1" + bytes(30), b"\1" + bytes(32)):
+        with pytest.raises(ValueError, match="point"):
+            av.ed25519_is_valid(raw, b"", bytes(64))
 
 
 def test_r_that_is_not_canonical_is_refused():
@@ -529,6 +569,13 @@ def test_what_is_no_key_is_refused(text):
         av.parse_key(text)
 
 
+def test_a_key_must_be_a_point():
+    raw = b"\1\2" + bytes(31)
+    own_id = hashlib.sha256(b"exai-files-audit\n" + raw).hexdigest()[:8]
+    with pytest.raises(ValueError, match="point"):
+        av.parse_key(f"exai-files-audit+{own_id}+{base64.b64encode(raw).decode()}")
+
+
 # Proofs.
 
 
@@ -550,6 +597,7 @@ CHANGES = {
     "size": SIZE + 1,
     "path too short": PROOF["path"][:-1],
     "path too long": [*PROOF["path"], "0" * 64],
+    "path with more than hashes": [*PROOF["path"], "x"],
     "path empty": [],
     "path of long steps": [PROOF["path"][0] + PROOF["path"][1], *PROOF["path"][2:]],
     "path in capitals": [step.upper() for step in PROOF["path"]],
@@ -571,6 +619,19 @@ def test_a_changed_proof_does_not_hold(what):
         changed = {**PROOF, "index": CHANGES[what]}
     findings = av.verify_proof(json.dumps(changed), KEY)
     assert "proof" in {found.kind for found in findings}
+
+
+def test_numbers_of_a_proof_are_numbers():
+    one = proof(LINES[:1], 0)
+    second = proof(LINES, 1)
+    assert av.verify_proof(json.dumps(one), KEY) == av.verify_proof(json.dumps(second), KEY) == ()
+    for changed in ({**one, "size": True}, {**one, "size": 1.0}, {**one, "index": False}, {**second, "index": True}):
+        assert [found.kind for found in av.verify_proof(json.dumps(changed), KEY)] == ["proof"]
+
+
+def test_the_record_of_a_proof_has_its_number():
+    lines = chained({**r, "seq": r["seq"] + 1} for r in records())
+    assert [found.kind for found in av.verify_proof(json.dumps(proof(lines, 3)), KEY)] == ["proof"]
 
 
 def test_every_byte_of_a_proof_counts():

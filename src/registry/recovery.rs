@@ -109,7 +109,11 @@ pub struct PastAttempt {
 }
 
 const OPEN_UPLOADS: &str = "i.state = 'sending' AND i.lease_until <= ?1";
-const OPEN_DELETES: &str = "i.status = 'deleting' AND i.updated_at <= ?1";
+/// Whoever was given a copy that has been replaced since may use it for a day yet, and for as long as they lease it.
+const OPEN_DELETES: &str = "((i.status = 'deleting' AND i.updated_at <= ?1) OR (i.status = 'retired' AND i.updated_at <= ?3
+      AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.file_hash = i.file_hash AND h.kind = 'lease' AND h.platform = i.platform
+                         AND (h.until IS NULL OR h.until > ?2))))";
+const RETIRED_FOR: Duration = Duration::from_secs(86_400);
 
 /// Of these, those that nobody has given up or is to wait with.
 fn due(kind: Unfinished) -> String {
@@ -138,7 +142,8 @@ impl Registry {
             .await
     }
 
-    /// Deletes begun a while ago and due to be tried, the oldest first, at most a hundred.
+    /// Deletes begun a while ago and copies replaced a day ago that are due to be tried, the oldest first, at most a
+    /// hundred.
     pub async fn open_deletes(&self) -> Result<Vec<OpenDelete>> {
         let now = self.now();
         self.store
@@ -148,7 +153,7 @@ impl Registry {
                     rows::REPLICA_COLUMNS,
                     due(Unfinished::Delete)
                 );
-                let open = session.rows(&sql, bind![now.minus(LEASE), now])?;
+                let open = session.rows(&sql, bind![now.minus(LEASE), now, now.minus(RETIRED_FOR)])?;
                 open.iter().map(|row| Ok(OpenDelete { replica: rows::replica(row)?, id: row.get(10)? })).collect()
             })
             .await
@@ -262,7 +267,7 @@ impl Registry {
                       WHERE {OPEN_DELETES}"
                 );
                 let mut found = session.rows(&uploads, bind![now])?;
-                found.extend(session.rows(&deletes, bind![now.minus(LEASE)])?);
+                found.extend(session.rows(&deletes, bind![now.minus(LEASE), now, now.minus(RETIRED_FOR)])?);
                 let mut found = found.iter().map(recovery).collect::<Result<Vec<_>>>()?;
                 found.sort_by_key(|recovery| recovery.since);
                 Ok(found)
@@ -275,7 +280,7 @@ impl Registry {
         const ENDED: &str = "(kind = 'upload' AND NOT EXISTS
                  (SELECT 1 FROM upload_intents i WHERE i.id = recoveries.subject AND i.state = 'sending'))
              OR (kind = 'delete' AND NOT EXISTS
-                 (SELECT 1 FROM platform_file_registry i WHERE i.id = recoveries.subject AND i.status = 'deleting'))";
+                 (SELECT 1 FROM platform_file_registry i WHERE i.id = recoveries.subject AND i.status IN ('deleting', 'retired')))";
         let some = self.store.read(|session| {
             Ok(session.row(&format!("SELECT 1 FROM recoveries WHERE {ENDED} LIMIT 1"), &[])?.is_some())
         });
@@ -340,7 +345,7 @@ impl Registry {
                 }
                 Unfinished::Delete => {
                     "UPDATE platform_file_registry SET status = 'error', updated_at = ?2
-                      WHERE id = ?1 AND status = 'deleting'"
+                      WHERE id = ?1 AND status IN ('deleting', 'retired')"
                 }
             };
             if session.execute(sql, bind![Id(&recovery.id), now])? == 0 {

@@ -182,7 +182,8 @@ async fn a_copy_that_does_not_live_long_enough_is_renewed_before_the_old_one_goe
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.txt");
     std::fs::write(&path, "hello").unwrap();
-    let manager = world.manager(Path::new(":memory:"));
+    let registry = directory.path().join("r.db");
+    let manager = world.manager(&registry);
     let wanted = UploadRequest { source: Source::Path(path), name: None, ..request("", "", &["zai"]) };
     let first = upload(&manager, wanted).await.unwrap().replicas[0].clone();
     let day = Duration::from_secs(86_400);
@@ -197,4 +198,11 @@ async fn a_copy_that_does_not_live_long_enough_is_renewed_before_the_old_one_goe
     assert!(renewed.expires_at > first.expires_at);
     assert_eq!(manager.get("a.txt").await.unwrap().replicas.len(), 1, "the old one is handed out no more");
     assert_eq!(world.files("zai").len(), 2, "and whoever has its id can use it still");
+    assert!(recover(&manager, DEADLINE).await.unwrap().is_empty());
+    let store = databases::open(&databases::place(&registry));
+    let long_ago = "UPDATE platform_file_registry SET updated_at = ?1 WHERE status = 'retired'";
+    store.write(move |session| session.execute(long_ago, bind![Timestamp(1)])).await.unwrap();
+    assert_eq!(recover(&manager, DEADLINE).await.unwrap().len(), 1);
+    assert_eq!(world.files("zai").len(), 1, "a day later it goes");
+    assert_eq!(manager.get("a.txt").await.unwrap().replicas[0].remote_id, renewed.remote_id);
 }

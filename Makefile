@@ -4,7 +4,7 @@ VENV   := $(BUILD)/venv
 PYTHON ?= python3
 WHEELS := $(BUILD)/wheels
 
-.PHONY: demo test rust lint wheel python bench clean
+.PHONY: demo test rust lint wheel python bench soak clean
 
 demo: $(BUILD)/demo/installed
 	$(BUILD)/demo/bin/python -m exai_files.demo
@@ -36,6 +36,10 @@ bench: $(VENV)/tools $(BUILD)/servers
 	$(VENV)/bin/pip install --quiet --force-reinstall --no-deps $(BUILD)/release/*.whl
 	cargo build --locked --release --example simulator_load --example resilience_load --example registry_load
 	.ci/with-postgres $(VENV)/bin/python -m benches
+
+# What `make test` does in small, before a release.
+soak: $(BUILD)/servers
+	EXAI_TEST_KILLS=10000 EXAI_TEST_POSITIONS=200 .ci/with-postgres cargo test --locked --test behaviour -- killed:: every_way
 
 clean:
 	rm -rf target $(BUILD)

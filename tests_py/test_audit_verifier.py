@@ -279,6 +279,12 @@ def test_one_gap_is_one_finding_and_so_is_a_second(at):
     assert [(found.kind, found.seq) for found in check(lines).findings] == [("seq", at)]
 
 
+def test_a_note_may_have_lost_its_last_newline():
+    assert check(LINES, LATE[:-1], f"\n{EARLY}\n\n{LATE}\n\n").is_intact
+    assert check(LINES, EARLY + LATE[:-1]).signed == SIZE
+    assert av.verify_proof(json.dumps({**PROOF, "checkpoint": LATE[:-1]}), KEY) == ()
+
+
 def test_a_second_beginning_does_not_rename_the_log():
     assert check(rewritten(5, action="audit.begin", log=OTHER_LOG), note(LINES, 5)).is_intact
 
@@ -345,7 +351,7 @@ def test_a_checkpoint_whose_size_was_changed_is_refused(size):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "hello\n", LATE[:-1], LATE.replace("\n", "\r\n"), "x\n" + LATE, LATE + "\nx\n", LATE + EARLY[:60]],
+    ["", "\n", "hello\n", LATE.replace("\n", "\r\n"), "x\n" + LATE, LATE + "\nx\n", LATE + EARLY[:60]],
 )
 def test_what_is_no_note_is_refused(text):
     assert kinds(check(LINES, text)) == {"note"}

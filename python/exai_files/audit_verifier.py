@@ -25,7 +25,7 @@ NAME, KEY_TYPE, ORIGIN = "exai-files-audit", b"exai-files-audit\n\x01", "exai-fi
 HOUR, LISTED = 3_600_000_000, 20
 B64, END = "[A-Za-z0-9+/]", "[AEIMQUYcgkosw048]="  # base64 whose unused bits are zero ends so
 KEY = re.compile(rf"{NAME}\+([0-9a-f]{{8}})\+({B64}{{44}})")
-NOTE = re.compile(rf"^(({ORIGIN}.+)\n(0|[1-9][0-9]{{0,15}})\n({B64}{{42}}{END})\n)\n((?:— \S+ {B64}+=*\n)+)", re.M)
+NOTE = re.compile(rf"^(({ORIGIN}.+)\n(0|[1-9][0-9]{{0,15}})\n({B64}{{42}}{END})\n)\n((?:— \S+ {B64}+=*$\n?)+)", re.M)
 SIGNATURE = re.compile(rf"^— {NAME} ({B64}{{90}}{END})$", re.M)
 Point = tuple[int, int, int, int]
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493

@@ -78,20 +78,20 @@ fn verify(session: &mut Session<'_>, external: &[Checkpoint], key: &VerifyingKey
         compared: 0,
         findings: Vec::new(),
     };
+    // Others go on writing: what is compared is the log as it is now, and a tile comes with the last of its records.
+    let size = log::size(session)?;
     for row in session.rows("SELECT level, number, hash FROM audit_tiles", &[])? {
         verifier.tiles.insert((row.get(0)?, row.get(1)?), row.get(2)?);
     }
     verifier.take_checkpoints(own, external, key);
     let mut from = 0;
-    loop {
-        let page = log::records_from(session, from, PAGE)?;
-        page.iter().for_each(|record| verifier.take(record));
-        from = page.last().map_or(from, |last| last.seq + 1);
-        if (page.len() as u64) < PAGE {
-            break;
-        }
+    while from < size {
+        let page = log::records_from(session, from, PAGE.min(size - from))?;
+        page.iter().filter(|record| record.seq < size).for_each(|record| verifier.take(record));
+        from = page.last().map_or(size, |last| last.seq + 1);
     }
-    Ok(verifier.report(external.len() as u64))
+    let size_since = log::size(session)?;
+    Ok(verifier.report(external.len() as u64, size_since))
 }
 
 impl Verifier {
@@ -185,12 +185,13 @@ impl Verifier {
         }
     }
 
-    fn report(mut self, external: u64) -> Report {
+    fn report(mut self, external: u64, size_since: u64) -> Report {
         let records = self.tree.size();
         for size in std::mem::take(&mut self.checkpoints).into_keys() {
             self.find(records, format!("{size} records were signed, and only {records} are left"));
         }
-        if let Some((level, number)) = self.tiles.keys().next().copied() {
+        let ends_late = |(level, number): &&(u64, u64)| (number + 1) * log::leaves_of(*level) > size_since;
+        if let Some((level, number)) = self.tiles.keys().find(ends_late).copied() {
             let first = number * log::leaves_of(level);
             self.find(first.min(records), "hashes are kept of records that are not there");
         }

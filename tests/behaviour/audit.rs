@@ -265,3 +265,23 @@ async fn many_that_write_at_once_leave_one_chain_without_a_gap() {
         assert!(report.is_intact && report.records == 401, "{report:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_verified_while_others_write() {
+    let directory = tempfile::tempdir().unwrap();
+    for location in [Location::file(directory.path().join("r.db")), Location::Postgres(new_database(POOLED))] {
+        let store = open(&location);
+        let log = log_in(&store, 1);
+        fill(&store, &log, 0, 500).await;
+        let writing = tokio::spawn({
+            let (store, log) = (store.clone(), log.clone());
+            async move { fill(&store, &log, 500, 6_000).await }
+        });
+        while !writing.is_finished() {
+            log.checkpoint().await.unwrap();
+            let report = log.verify(Vec::new(), None).await.unwrap();
+            assert!(report.is_intact, "{report:?}");
+        }
+        writing.await.unwrap();
+    }
+}

@@ -145,6 +145,9 @@ async fn judge(world: &World, store: &Store, manager: &Manager) {
         async |sql: &'static str| -> u64 { store.read(move |session| session.one(sql, &[])?.get(0)).await.unwrap() };
     assert_eq!(count("SELECT COUNT(*) FROM upload_intents WHERE state = 'sending'").await, 0);
     assert_eq!(count("SELECT COUNT(*) FROM recoveries").await, 0);
+    let recovered = count("SELECT COUNT(*) FROM audit_log WHERE action = 'recover'").await;
+    println!("{recovered} recovered, {} replicas made", count("SELECT COUNT(*) FROM platform_file_registry").await);
+    assert!(recovered > 10, "something was cut short");
     let report = manager.registry().audit().verify(Vec::new(), Some(key())).await.unwrap();
     assert!(report.is_intact, "{report:?}");
     // Each replica came by one record and went by one.
@@ -172,13 +175,13 @@ fn key() -> exai_files::audit::VerifyingKey {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_again_and_again_loses_doubles_and_forgets_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    survives(Location::file(directory.path().join("r.db")), kills(100)).await;
+    survives(Location::file(directory.path().join("r.db")), kills(500)).await;
     assert!(only_the_registry(directory.path()), "no stray files");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_does_one_on_postgresql() {
-    survives(Location::Postgres(new_database(POOLED)), kills(40)).await;
+    survives(Location::Postgres(new_database(POOLED)), kills(100)).await;
 }
 
 fn only_the_registry(folder: &Path) -> bool {

@@ -164,3 +164,23 @@ def test_hooks_are_told_what_fills_awaited_and_kept_apart(sim, place, caplog):
         asyncio.run(asyncio.wait_for(watched(), 30))
     assert told == ["moonshot holds 2 of 2 files"]
     assert "a hook for 'lost' failed" in caplog.text
+
+
+def test_the_status_says_what_fills_what_expires_and_what_is_signed(sim, place):
+    platforms = {"zai": {"max_files": 100}}
+    with sim.client(registry=place, settings=QUIET, platforms=platforms) as files:
+        for number in range(10):
+            files.upload(f"{number}".encode(), name=f"{number}.txt", to="zai")
+        soon = "expires_at = {} WHERE remote_name LIKE '0%'"
+        moment = "now() + interval '3 days'" if databases.IS_POSTGRES else "(strftime('%s', 'now') + 259200) * 1000000"
+        databases.query(place, f"UPDATE platform_file_registry SET {soon.format(moment)}")
+        status = files.status()
+        zai = next(each for each in status.accounts if each.platform == "zai")
+        assert (zai.files, zai.most_files, zai.open_breakers) == (10, 100, ())
+        assert (zai.expiring_in_a_day, zai.expiring_in_a_week) == (0, 1)
+        assert zai.days_to_full == pytest.approx(63)
+        assert (status.audit_records, status.unsigned_records, status.last_checkpoint_at) == (11, 11, None)
+        files.audit.checkpoint()
+        status = files.status()
+        assert (status.unsigned_records, status.unfinished, status.leases) == (0, 0, 0)
+        assert "10 of 100" in status._repr_html_()

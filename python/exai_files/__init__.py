@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         UploadPlan,
     )
     from exai_files.simulator import Simulator
+    from exai_files.status import AccountStatus, Status
     from exai_files.upkeep import (
         AsyncAudit,
         AsyncCopies,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from exai_files.watching import AsyncWatch, Notice, Watch
 
 __all__ = [
+    "AccountStatus",
     "AsyncAudit",
     "AsyncClient",
     "AsyncCopies",
@@ -122,6 +124,7 @@ __all__ = [
     "SchemaStep",
     "Setting",
     "Simulator",
+    "Status",
     "Transfer",
     "Unasked",
     "Unfinished",
@@ -135,6 +138,7 @@ logging.getLogger("exai_files").addHandler(logging.NullHandler())
 
 
 _MODULES = {
+    "AccountStatus": "status",
     "AsyncAudit": "upkeep",
     "AsyncClient": "async_client",
     "AsyncCopies": "upkeep",
@@ -168,6 +172,7 @@ _MODULES = {
     "SchemaPlan": "database",
     "SchemaStep": "database",
     "Simulator": "simulator",
+    "Status": "status",
     "Unfinished": "upkeep",
     "Watch": "watching",
 }

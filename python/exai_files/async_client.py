@@ -30,6 +30,7 @@ from exai_files.records import (
     Setting,
     UploadPlan,
 )
+from exai_files.status import Status, asked
 from exai_files.upkeep import AsyncAudit, AsyncCopies, AsyncRecovery
 from exai_files.watching import AsyncWatch, Hook
 
@@ -337,6 +338,10 @@ class AsyncClient:
         hooks: Mapping[str, Hook] | None = None,
     ) -> AsyncWatch:
         return AsyncWatch(self._calls, every, heal, max_lost, hooks or {})
+
+    @_as(Client.status)
+    async def status(self) -> Status:
+        return await asked(self._calls).run()
 
     @property
     def recovery(self) -> AsyncRecovery:

@@ -29,6 +29,7 @@ from exai_files.records import (
     Setting,
     UploadPlan,
 )
+from exai_files.status import Status, asked
 from exai_files.upkeep import Audit, Copies, Recovery
 from exai_files.watching import Hook, Watch
 
@@ -540,6 +541,13 @@ class Client:
             What to iterate over, for as long as it shall watch; `look()` is one round.
         """
         return Watch(self._calls, every, heal, max_lost, hooks or {})
+
+    def status(self) -> Status:
+        """How everything is: accounts and their room, what expires, what is unfinished, the audit log.
+
+        The registry is asked, and no platform. In Jupyter it shows itself as a table.
+        """
+        return asked(self._calls).wait()
 
     @property
     def recovery(self) -> Recovery:

@@ -25,7 +25,7 @@ use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
 use crate::model::{AccountId, Digest, Operation, PlatformId};
 use crate::registry::{FileFilter, HoldKind, Labels};
 use crate::resilience::{Lane, Mode};
-use crate::upkeep::{ReconcileRequest, WatchRequest, reconcile};
+use crate::upkeep::{ReconcileRequest, WatchRequest, reconcile, status};
 
 /// A commented configuration file with every setting.
 #[pyfunction]
@@ -349,6 +349,11 @@ impl Client {
 
     fn recovery(&self) -> Recovery {
         Recovery(self.manager.clone())
+    }
+
+    fn status(&self) -> Pending {
+        let manager = self.manager.clone();
+        self.pending(Ok(async move { Answer::of(&status(&manager).await?) }))
     }
 
     /// The request has the fields of `WatchRequest`.

@@ -48,6 +48,13 @@ impl Gone {
     }
 }
 
+/// What an account has to expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coming {
+    pub expiring: [u64; 2],
+    pub added_lately: u64,
+}
+
 /// What an account holds, as far as the registry knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -99,6 +106,28 @@ impl Registry {
                     "created_at": row.get::<Timestamp>(4)?.to_string(), "file_hash": hex,
                     "is_duplicate": false, "original_file_id": null, "deduplication_checked": true,
                 })))
+            })
+            .await
+    }
+
+    /// How many files of an account expire by each of two moments, and how many came since another.
+    pub async fn coming(
+        &self,
+        platform: &PlatformId,
+        account: &AccountId,
+        by: [Timestamp; 2],
+        since: Timestamp,
+    ) -> Result<Coming> {
+        let (platform, account) = (platform.clone(), account.clone());
+        self.store
+            .read(move |session| {
+                let row = session.one(
+                    "SELECT COUNT(CASE WHEN expires_at <= ?3 THEN 1 END), COUNT(CASE WHEN expires_at <= ?4 THEN 1 END),
+                            COUNT(CASE WHEN created_at > ?5 THEN 1 END)
+                       FROM platform_file_registry WHERE platform = ?1 AND account = ?2 AND status = 'active'",
+                    bind![rows::stored(&platform), account.as_str(), by[0], by[1], since],
+                )?;
+                Ok(Coming { expiring: [row.get(0)?, row.get(1)?], added_lately: row.get(2)? })
             })
             .await
     }

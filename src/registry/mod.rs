@@ -29,7 +29,7 @@ use crate::model::{AccountId, Digest, PlatformId, Purpose};
 use crate::store::{Location, Session, Store};
 
 pub use copies::KeptCopy;
-pub use files::{Gone, Usage};
+pub use files::{Coming, Gone, Usage};
 pub use holdings::{Expected, Holding};
 pub use holds::{Hold, HoldKind};
 pub use import::{Import, Reject, ToolRows};

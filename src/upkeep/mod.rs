@@ -5,6 +5,7 @@ mod copies;
 mod decide;
 mod reconcile;
 mod recover;
+mod status;
 mod watch;
 
 pub use compare::{Difference, Sign};
@@ -12,4 +13,5 @@ pub use copies::{CopyCheck, CopyCollection, check_copies, collect_copies};
 pub use decide::{Action, Cap, OnlyLocal, OnlyRemote, ReconcileRequest, Winner};
 pub use reconcile::{Reconciliation, Step, Unasked, reconcile};
 pub use recover::{RecoveryResult, RecoveryStep, explain_recovery, find_recovery, recover};
+pub use status::{AccountStatus, Status, status};
 pub use watch::{Notice, Watch, WatchRequest};

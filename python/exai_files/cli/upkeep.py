@@ -195,7 +195,7 @@ def audit_query(
 @click.argument("to", type=click.Path(dir_okay=False))
 @click.pass_obj
 def audit_export(session: Session, to: str) -> None:
-    """Write every record to a file, one line each, for `python -m exai_files.audit_verifier`."""
+    """Write every record to a file, one line each, for audit_verifier.py, which needs nothing of ours."""
     with session.client(recovers=False) as client:
         count = client.audit.export(to)
     click.echo(f"{count} records")

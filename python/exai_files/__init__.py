@@ -22,7 +22,9 @@ from exai_files.errors import __all__ as _errors
 
 if TYPE_CHECKING:
     from exai_files.async_client import AsyncClient
+    from exai_files.audit import AsyncAudit, Audit, AuditFinding, AuditRecord, AuditReport, Checkpoint
     from exai_files.client import Client
+    from exai_files.copies import AsyncCopies, Copies, CopyCheck, CopyCollection
     from exai_files.database import (
         Database,
         DatabaseStatus,
@@ -54,25 +56,9 @@ if TYPE_CHECKING:
         Unasked,
         UploadPlan,
     )
+    from exai_files.recovery import AsyncRecovery, PastAttempt, Recovery, RecoveryStep, Unfinished
     from exai_files.simulator import Simulator
     from exai_files.status import AccountStatus, Status
-    from exai_files.upkeep import (
-        AsyncAudit,
-        AsyncCopies,
-        AsyncRecovery,
-        Audit,
-        AuditFinding,
-        AuditRecord,
-        AuditReport,
-        Checkpoint,
-        Copies,
-        CopyCheck,
-        CopyCollection,
-        PastAttempt,
-        Recovery,
-        RecoveryStep,
-        Unfinished,
-    )
     from exai_files.watching import AsyncWatch, Notice, Watch
 
 __all__ = [
@@ -139,23 +125,23 @@ logging.getLogger("exai_files").addHandler(logging.NullHandler())
 
 _MODULES = {
     "AccountStatus": "status",
-    "AsyncAudit": "upkeep",
+    "AsyncAudit": "audit",
     "AsyncClient": "async_client",
-    "AsyncCopies": "upkeep",
+    "AsyncCopies": "copies",
     "AsyncLease": "holds",
     "AsyncListing": "listing",
-    "AsyncRecovery": "upkeep",
+    "AsyncRecovery": "recovery",
     "AsyncWatch": "watching",
-    "Audit": "upkeep",
-    "AuditFinding": "upkeep",
-    "AuditRecord": "upkeep",
-    "AuditReport": "upkeep",
-    "Checkpoint": "upkeep",
+    "Audit": "audit",
+    "AuditFinding": "audit",
+    "AuditRecord": "audit",
+    "AuditReport": "audit",
+    "Checkpoint": "audit",
     "CircuitBreaker": "guards",
     "Client": "client",
-    "Copies": "upkeep",
-    "CopyCheck": "upkeep",
-    "CopyCollection": "upkeep",
+    "Copies": "copies",
+    "CopyCheck": "copies",
+    "CopyCollection": "copies",
     "Database": "database",
     "DatabaseStatus": "database",
     "Hold": "holds",
@@ -164,16 +150,16 @@ _MODULES = {
     "Listing": "listing",
     "MaintenanceReport": "database",
     "Notice": "watching",
-    "PastAttempt": "upkeep",
+    "PastAttempt": "recovery",
     "RateLimiter": "guards",
-    "Recovery": "upkeep",
-    "RecoveryStep": "upkeep",
+    "Recovery": "recovery",
+    "RecoveryStep": "recovery",
     "RejectedRow": "database",
     "SchemaPlan": "database",
     "SchemaStep": "database",
     "Simulator": "simulator",
     "Status": "status",
-    "Unfinished": "upkeep",
+    "Unfinished": "recovery",
     "Watch": "watching",
 }
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
+from exai_files.audit import AsyncAudit
 from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
 from exai_files.client import Client
+from exai_files.copies import AsyncCopies
 from exai_files.errors import NotFoundError
 from exai_files.holds import AsyncLease, Hold, held, holding, leasing, released
 from exai_files.listing import AsyncListing, file_filter
@@ -30,8 +32,8 @@ from exai_files.records import (
     Setting,
     UploadPlan,
 )
+from exai_files.recovery import AsyncRecovery
 from exai_files.status import Status, asked
-from exai_files.upkeep import AsyncAudit, AsyncCopies, AsyncRecovery
 from exai_files.watching import AsyncWatch, Hook
 
 __all__ = ["AsyncClient"]

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from exai_files.audit import Audit
 from exai_files.calls import Calls, FileReference, Progress, Seconds, Source, readable
+from exai_files.copies import Copies
 from exai_files.errors import NotFoundError
 from exai_files.holds import Hold, Lease, held, holding, leasing, released
 from exai_files.listing import Listing, file_filter
@@ -29,8 +31,8 @@ from exai_files.records import (
     Setting,
     UploadPlan,
 )
+from exai_files.recovery import Recovery
 from exai_files.status import Status, asked
-from exai_files.upkeep import Audit, Copies, Recovery
 from exai_files.watching import Hook, Watch
 
 __all__ = ["Client"]

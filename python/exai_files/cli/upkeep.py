@@ -12,7 +12,8 @@ from exai_files.cli.group import Session, cli
 from exai_files.cli.options import as_json, dry_run
 
 if TYPE_CHECKING:
-    from exai_files.upkeep import AuditRecord, Unfinished
+    from exai_files.audit import AuditRecord
+    from exai_files.recovery import Unfinished
 
 # ===== recovery =====
 

@@ -357,7 +357,7 @@ def test_both_faces_have_the_same_verbs():
     def verbs(cls: type) -> dict[str, list[str]]:
         import inspect
 
-        public = {name: getattr(cls, name) for name in vars(cls) if not name.startswith("_")}
+        public = {name: getattr(cls, name) for name in dir(cls) if not name.startswith("_")}
         calls = {name: verb for name, verb in public.items() if not isinstance(verb, property)}
         return {name: list(inspect.signature(verb).parameters) for name, verb in calls.items()}
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exai_files.calls import Call, FileReference, Seconds, as_json, moment, reference
+from exai_files.arguments import FileReference, Seconds, as_json, moment, reference
+from exai_files.calls import Call
 from exai_files.errors import InvalidRequestError
 from exai_files.records import instant
 

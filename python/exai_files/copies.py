@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exai_files.calls import Call, Seconds, span
+from exai_files.arguments import Seconds, span
+from exai_files.calls import Call
 
 if TYPE_CHECKING:
     from exai_files import _core

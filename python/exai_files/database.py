@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from exai_files import _core
-from exai_files.calls import Seconds, overrides_of, span
+from exai_files.arguments import Seconds, span
+from exai_files.overrides import overrides_of
 
 __all__ = ["Database", "DatabaseStatus", "ImportReport", "MaintenanceReport", "RejectedRow", "SchemaPlan", "SchemaStep"]
 

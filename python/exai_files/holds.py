@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from exai_files.calls import Call, Calls, FileReference, Seconds, reference, span
+from exai_files.arguments import FileReference, Seconds, reference, span
+from exai_files.calls import Call, Calls, twin_of
 from exai_files.records import Replica, instant, perhaps
 
-__all__ = ["AsyncLease", "Hold", "Lease"]
+__all__ = ["AsyncHolding", "AsyncLease", "Hold", "Holding", "Lease"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,102 @@ class AsyncLease(_Leased):
 
     async def __aexit__(self, *_: object) -> None:
         await self.release()
+
+
+class Holding:
+    """What `Client` does to keep files."""
+
+    _calls: Calls
+
+    def lease(
+        self,
+        file: FileReference,
+        *,
+        platform: str,
+        for_: Seconds,
+        purpose: str | None = None,
+        timeout: Seconds | None = None,
+    ) -> Lease:
+        """Make sure that a platform has a file, and that it stays there for as long as you say.
+
+        Nobody can delete it there meanwhile; `watch` renews it before the platform drops it, and makes it anew when it is
+        lost.
+
+        Args:
+            file: A record, replica, digest, remote id or name.
+            platform: The platform.
+            purpose: As for `upload`.
+            for_: How long, in seconds or as a timedelta.
+            timeout: Deadline of the whole call.
+
+        Returns:
+            The lease, to be used in a `with` block, or released.
+
+        Raises:
+            As `ensure`.
+        """
+        return Lease(self._calls, leasing(self._calls, file, platform, purpose, for_, timeout).wait())
+
+    def hold(self, file: FileReference, kind: Literal["pin", "legal"] = "pin", *, reason: str | None = None) -> Hold:
+        """Keep a file until that is released.
+
+        Args:
+            file: A record, replica, digest, remote id or name.
+            kind: "pin": it is not to make room for others. "legal": nobody may delete it.
+            reason: Why, for those who ask.
+
+        Raises:
+            NotFoundError: The file is not known.
+        """
+        return holding(self._calls, file, kind, reason).wait()
+
+    def holds(self, file: FileReference) -> list[Hold]:
+        """What holds a file now: leases, pins, legal holds.
+
+        Raises:
+            NotFoundError: The file is not known.
+        """
+        return held(self._calls, file).wait()
+
+    def release(self, hold: Hold | str) -> None:
+        """End a hold, by its id.
+
+        Raises:
+            NotFoundError: It was released already.
+        """
+        released(self._calls, hold if isinstance(hold, str) else hold.id).wait()
+
+
+class AsyncHolding:
+    """As `Holding`, awaited."""
+
+    _calls: Calls
+
+    @twin_of(Holding.lease)
+    async def lease(
+        self,
+        file: FileReference,
+        *,
+        platform: str,
+        for_: Seconds,
+        purpose: str | None = None,
+        timeout: Seconds | None = None,
+    ) -> AsyncLease:
+        return AsyncLease(self._calls, await leasing(self._calls, file, platform, purpose, for_, timeout).run())
+
+    @twin_of(Holding.hold)
+    async def hold(
+        self, file: FileReference, kind: Literal["pin", "legal"] = "pin", *, reason: str | None = None
+    ) -> Hold:
+        return await holding(self._calls, file, kind, reason).run()
+
+    @twin_of(Holding.holds)
+    async def holds(self, file: FileReference) -> list[Hold]:
+        return await held(self._calls, file).run()
+
+    @twin_of(Holding.release)
+    async def release(self, hold: Hold | str) -> None:
+        await released(self._calls, hold if isinstance(hold, str) else hold.id).run()
 
 
 def leasing(

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from exai_files.calls import Calls, Seconds, as_json, moment, texts
+from exai_files.arguments import Seconds, as_json, moment, texts
+from exai_files.calls import Calls
 from exai_files.errors import InvalidRequestError
 from exai_files.records import FileRecord, FileStatus
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from exai_files.calls import Call, Seconds, span
+from exai_files.arguments import Seconds, span
+from exai_files.calls import Call
 from exai_files.records import instant, perhaps
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from exai_files.calls import Call, Calls, Seconds, as_json, span
+from exai_files.arguments import Seconds, as_json, span
+from exai_files.calls import Call, Calls
 from exai_files.errors import InvalidRequestError
 
 if TYPE_CHECKING:

@@ -1,0 +1,231 @@
+"""Putting files on platforms: the part of both clients that sends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exai_files.arguments import FileReference, Seconds
+from exai_files.calls import Calls, twin_of
+from exai_files.errors import NotFoundError
+from exai_files.records import FileRecord, Replica, UploadPlan
+from exai_files.sources import Source, entered, readable
+from exai_files.transfers import Progress
+
+__all__ = ["AsyncUploads", "Uploads"]
+
+
+class Uploads:
+    """What `Client` does to put files on platforms."""
+
+    _calls: Calls
+
+    def upload(
+        self,
+        source: Source,
+        *,
+        to: str | Sequence[str] | None = None,
+        prefer: Sequence[str] | None = None,
+        account: str | None = None,
+        name: str | None = None,
+        purpose: str | None = None,
+        owner: str | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        paranoid: bool = False,
+        bulk: bool = False,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> FileRecord:
+        """Put one file on one or more platforms, exactly once each.
+
+        Bytes that a platform already holds for this purpose are not sent again (same SHA-256).
+
+        Args:
+            source: A path, the bytes themselves, or an open binary file.
+            to: One platform or several, e.g. "moonshot" or ["moonshot", "zai"]; "any" for one platform that is well
+                and can take it, which the record's `choice` names. Default: `default_platforms`.
+            prefer: With "any": which to try first, best first. Default: `default_platforms`.
+            account: Which account of each platform. Default: the one that has the file, else the one with most room.
+            name: File name the platforms show. Default: the path's last part; needed for bytes.
+            purpose: What the platform will do with it, in any accepted spelling. Default: by the file's type.
+            owner: Who hands it over; `list(owner=…)` finds it.
+            tags: Added to the file's tags.
+            metadata: Put over the file's metadata; see `update`.
+            paranoid: Hash the file even if it has not changed since it was last hashed.
+            bulk: It may take its time: a fifth of each rate limit is left for calls that somebody waits for.
+            timeout: Deadline of the whole call, in seconds or as timedelta.
+            progress: Called with each `Transfer` that moved.
+
+        Returns:
+            The record, with one live replica for each platform in `to`; `replica.origin` says whether this call
+            sent the bytes.
+
+        Raises:
+            InvalidRequestError: The file, its name or the purpose will not do. Nothing was sent.
+            FileTooLargeError: The platform's limit (bytes) is `.limit`. Nothing was sent.
+            PartialUploadError: Some platforms took it; see `.record` and `.failures`.
+            PlatformError: The only platform refused or failed.
+
+        Example:
+            >>> files.upload("paper.pdf", to=["moonshot", "zai"]).size
+            48213
+        """
+        with readable(source, name) as given:
+            call = self._calls.upload(
+                given,
+                to,
+                purpose,
+                timeout,
+                progress,
+                prefer=prefer,
+                account=account,
+                owner=owner,
+                tags=tags,
+                metadata=metadata,
+                paranoid=paranoid,
+                bulk=bulk,
+            )
+            return call.wait()
+
+    def plan(
+        self,
+        source: Source,
+        *,
+        to: str | Sequence[str] | None = None,
+        prefer: Sequence[str] | None = None,
+        account: str | None = None,
+        name: str | None = None,
+        purpose: str | None = None,
+    ) -> UploadPlan:
+        """What `upload` would do with the same arguments, without doing it.
+
+        Raises:
+            InvalidRequestError: As `upload` would, before a byte is sent.
+            FileTooLargeError: Likewise.
+        """
+        with readable(source, name) as given:
+            return self._calls.plan(given, to, prefer, account, purpose).wait()
+
+    def ensure(
+        self,
+        file: FileReference | Source,
+        *,
+        platform: str,
+        name: str | None = None,
+        purpose: str | None = None,
+        max_age: Seconds = 3600.0,
+        min_ttl: Seconds = 0.0,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> Replica:
+        """A live copy of a file on one platform: the known one, or a new one.
+
+        Args:
+            file: A record, replica or digest; or a path (`pathlib.Path`), bytes or file object as for `upload`.
+            platform: The platform.
+            name: As for `upload`; only for bytes and file objects.
+            purpose: As for `upload`.
+            max_age: A copy the platform confirmed longer ago than this (seconds) is asked for again.
+            min_ttl: How long (seconds) the copy must live yet: one that its platform drops before is made anew.
+            timeout: Deadline of the whole call.
+            progress: As for `upload`.
+
+        Returns:
+            The replica; its `remote_id` can be used now.
+
+        Raises:
+            NotFoundError: The platform has lost it, and its bytes are neither given nor where they came from.
+            PlatformError: The platform refused or failed.
+        """
+        if isinstance(file, (str, FileRecord, Replica)):
+            return self._calls.ensure(file, platform, purpose, max_age, min_ttl, timeout, progress).wait()
+        with readable(file, name) as given:
+            record = self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).wait()
+            try:
+                return self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).wait()
+            except NotFoundError:  # lost there, which is known now
+                record = self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).wait()
+                return self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).wait()
+
+
+class AsyncUploads:
+    """As `Uploads`, awaited."""
+
+    _calls: Calls
+
+    @twin_of(Uploads.upload)
+    async def upload(
+        self,
+        source: Source,
+        *,
+        to: str | Sequence[str] | None = None,
+        prefer: Sequence[str] | None = None,
+        account: str | None = None,
+        name: str | None = None,
+        purpose: str | None = None,
+        owner: str | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        paranoid: bool = False,
+        bulk: bool = False,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> FileRecord:
+        with contextlib.ExitStack() as spools:
+            given = await entered(spools, source, name)
+            call = self._calls.upload(
+                given,
+                to,
+                purpose,
+                timeout,
+                progress,
+                prefer=prefer,
+                account=account,
+                owner=owner,
+                tags=tags,
+                metadata=metadata,
+                paranoid=paranoid,
+                bulk=bulk,
+            )
+            return await call.run()
+
+    @twin_of(Uploads.plan)
+    async def plan(
+        self,
+        source: Source,
+        *,
+        to: str | Sequence[str] | None = None,
+        prefer: Sequence[str] | None = None,
+        account: str | None = None,
+        name: str | None = None,
+        purpose: str | None = None,
+    ) -> UploadPlan:
+        with contextlib.ExitStack() as spools:
+            given = await entered(spools, source, name)
+            return await self._calls.plan(given, to, prefer, account, purpose).run()
+
+    @twin_of(Uploads.ensure)
+    async def ensure(
+        self,
+        file: FileReference | Source,
+        *,
+        platform: str,
+        name: str | None = None,
+        purpose: str | None = None,
+        max_age: Seconds = 3600.0,
+        min_ttl: Seconds = 0.0,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> Replica:
+        if isinstance(file, (str, FileRecord, Replica)):
+            return await self._calls.ensure(file, platform, purpose, max_age, min_ttl, timeout, progress).run()
+        with contextlib.ExitStack() as spools:
+            given = await entered(spools, file, name)
+            record = await self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).run()
+            try:
+                return await self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).run()
+            except NotFoundError:  # lost there, which is known now
+                record = await self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).run()
+                return await self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).run()

@@ -11,19 +11,21 @@ const RULES: &[(&str, &[&str])] = &[
     ("error", &["model"]),
     ("model", &["clock", "error"]),
     ("metrics", &[]),
+    ("draft", &[]),
+    ("failpoint", &["error"]),
     // layer 1: parts, never each other
     ("content", &["clock", "error", "model"]),
     ("transport", &["clock", "error", "model"]),
     ("store", &["clock", "error", "model"]),
-    ("blobs", &["clock", "error", "model"]),
+    ("blobs", &["clock", "error", "failpoint", "model"]),
     // layer 1½
     ("resilience", &["clock", "error", "metrics", "model", "store"]),
     ("credentials", &["clock", "error", "model", "transport", "store"]),
     // layer 2: sources of truth, never each other
-    ("platform", &["clock", "error", "model", "content", "transport", "resilience", "credentials"]),
+    ("platform", &["clock", "error", "failpoint", "model", "content", "transport", "resilience", "credentials"]),
     // below the registry: what is changed is noted in the same transaction
-    ("audit", &["clock", "error", "model", "store"]),
-    ("registry", &["audit", "clock", "error", "model", "store"]),
+    ("audit", &["clock", "draft", "error", "failpoint", "model", "store"]),
+    ("registry", &["audit", "clock", "error", "failpoint", "model", "store"]),
     // layer 3: jobs
     (
         "manager",
@@ -31,7 +33,9 @@ const RULES: &[(&str, &[&str])] = &[
             "audit",
             "blobs",
             "clock",
+            "draft",
             "error",
+            "failpoint",
             "metrics",
             "model",
             "content",

@@ -1,8 +1,8 @@
 //! The key that checkpoints are signed with, and persons named by.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -12,7 +12,9 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
 use super::note::NAME;
+use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::failpoint;
 
 /// What a key file begins with.
 const PREFIX: &str = "exai-files-audit-key ";
@@ -88,17 +90,11 @@ impl AuditKey {
 
 /// Whole or not at all: another process may be making it too.
 fn make(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = folder.join(format!(".{name}.{}", uuid::Uuid::now_v7().simple()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(format!("{PREFIX}{}\n", BASE64.encode(rand::random::<[u8; 32]>())).as_bytes())?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&draft, path);
-    fs::remove_file(&draft)?;
-    fs::File::open(folder)?.sync_all()?;
-    match linked {
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    let mut draft = Draft::of(path, 0o600)?;
+    writeln!(draft.file(), "{PREFIX}{}", BASE64.encode(rand::random::<[u8; 32]>()))?;
+    failpoint("key", "drafted").map_err(std::io::Error::other)?;
+    match draft.publish_new() {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome,
     }

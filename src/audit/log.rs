@@ -10,7 +10,9 @@ use super::note::Checkpoint;
 use super::tree::{self, Hash, hex};
 use super::{AuditLog, VerifyingKey};
 use crate::clock::Timestamp;
+use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::failpoint;
 use crate::store::{Row, Session, Value as Parameter, bind};
 
 /// Leaves of a tile; each level's tiles have as many of the one below.
@@ -93,6 +95,7 @@ pub(super) fn seal(session: &mut Session<'_>, is_patient: bool) -> Result<()> {
         let count = taken.len();
         let records = taken.iter().map(|row| parse(&row.get::<String>(0)?)).collect::<Result<Vec<_>>>()?;
         place(session, records)?;
+        failpoint("seal", "placed")?;
         if count < AT_ONCE {
             return Ok(());
         }
@@ -285,9 +288,11 @@ impl AuditLog {
                     "INSERT INTO audit_checkpoints (size, note, created_at) VALUES (?1, ?2, ?3)",
                     bind![size, &checkpoint.note, now],
                 )?;
+                failpoint("checkpoint", "signed")?;
                 if let Some(path) = &log.options.checkpoint_file {
                     add_to(path, &checkpoint.note).map_err(|error| unwritable(path, error))?;
                 }
+                failpoint("checkpoint", "filed")?;
                 Ok(Some(checkpoint))
             })
             .await
@@ -344,32 +349,26 @@ fn unwritable(path: &Path, error: std::io::Error) -> Error {
 }
 
 fn export(session: &mut Session<'_>, to: &Path) -> Result<u64> {
-    let draft = to.with_extension(format!("{}.part", std::process::id()));
-    let outcome = export_to(session, &draft).and_then(|count| {
-        std::fs::rename(&draft, to).map_err(|error| unwritable(to, error))?;
-        Ok(count)
-    });
-    if outcome.is_err() {
-        let _ = std::fs::remove_file(&draft);
-    }
-    outcome
+    let cannot = |error| unwritable(to, error);
+    let mut draft = Draft::of(to, 0o600).map_err(cannot)?;
+    let count = write_records(session, &mut std::io::BufWriter::new(draft.file()), to)?;
+    failpoint("export", "drafted")?;
+    draft.publish().map_err(cannot)?;
+    failpoint("export", "published")?;
+    Ok(count)
 }
 
-fn export_to(session: &mut Session<'_>, draft: &Path) -> Result<u64> {
-    let file = std::fs::File::create(draft).map_err(|error| unwritable(draft, error))?;
-    let mut writer = std::io::BufWriter::new(file);
+fn write_records(session: &mut Session<'_>, writer: &mut impl std::io::Write, to: &Path) -> Result<u64> {
     let mut count = 0;
     loop {
         let page = records_from(session, count, AT_ONCE as u64)?;
         for record in &page {
-            writeln!(writer, "{}", record.record).map_err(|error| unwritable(draft, error))?;
+            writeln!(writer, "{}", record.record).map_err(|error| unwritable(to, error))?;
         }
         count = page.last().map_or(count, |last| last.seq + 1);
         if page.len() < AT_ONCE {
-            break;
+            writer.flush().map_err(|error| unwritable(to, error))?;
+            return Ok(count);
         }
     }
-    let file = writer.into_inner().map_err(|error| unwritable(draft, error.into_error()))?;
-    file.sync_all().map_err(|error| unwritable(draft, error))?;
-    Ok(count)
 }

@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::failpoint;
 use crate::model::{ByteStream, Digest, Secret};
 
 /// What all copies lie under.
@@ -132,7 +133,9 @@ impl Blobs {
         if self.size(digest).await? == Some(size) {
             return Ok(());
         }
-        if size <= AT_ONCE { self.put(digest, bytes).await } else { self.put_in_parts(digest, bytes).await }
+        failpoint("copy", "begin")?;
+        if size <= AT_ONCE { self.put(digest, bytes).await } else { self.put_in_parts(digest, bytes).await }?;
+        failpoint("copy", "stored")
     }
 
     async fn put(&self, digest: &Digest, mut bytes: ByteStream) -> Result<()> {
@@ -229,6 +232,7 @@ impl Blobs {
     /// # Errors
     /// `Registry`.
     pub async fn remove(&self, digest: &Digest) -> Result<()> {
+        failpoint("copy", "remove")?;
         match self.store.delete(&self.location(digest)).await {
             Err(error) if !matches!(error, object_store::Error::NotFound { .. }) => {
                 Err(failed("removed", digest, &error))

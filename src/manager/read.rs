@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use super::Manager;
 use crate::content::local_name;
+use crate::draft::Draft;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::failpoint;
 use crate::model::{ContentKind, Digest, FileRecord, Operation, PlatformId, Replica};
 use crate::platform::RemoteContent;
 
@@ -97,8 +99,8 @@ impl Manager {
         let path = destination(to, &record, replica.content);
         let remote = self.open_remote(&record, &replica, deadline).await?;
         let kind = remote.kind;
-        let temporary = Temporary(path.with_file_name(format!(".{}", uuid::Uuid::now_v7().simple())));
-        let written = write_stream(remote, &temporary.0).await.map_err(|error| error.at(&path))?;
+        let mut draft = draft_of(&path).await?;
+        let written = write_stream(remote, &mut draft).await.map_err(|error| error.at(&path))?;
         let is_original = kind == ContentKind::Bytes && written.1 == record.digest;
         if kind == ContentKind::Bytes && !is_original {
             return Err(other_bytes(&record, &replica.platform));
@@ -106,7 +108,7 @@ impl Manager {
         if kind == ContentKind::ExtractedText {
             tracing::warn!(name = %record.name, platform = %replica.platform, "this is text the platform extracted, not the file");
         }
-        publish(&temporary.0, &path).await?;
+        publish(draft, &path).await?;
         Ok(Download { path, platform: replica.platform, kind, size: written.0, digest: written.1, is_original })
     }
 
@@ -200,15 +202,6 @@ fn destination(to: &Path, record: &FileRecord, kind: ContentKind) -> PathBuf {
     }
 }
 
-/// A file that is gone when the download ends without having become what was asked for.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// Why a stream did not reach the disk.
 enum Unwritten {
     Platform(Error),
@@ -230,8 +223,13 @@ impl From<std::io::Error> for Unwritten {
     }
 }
 
-async fn write_stream(mut remote: RemoteContent, path: &Path) -> Result<(u64, Digest), Unwritten> {
-    let mut file = tokio::fs::OpenOptions::new().write(true).create_new(true).open(path).await?;
+async fn draft_of(path: &Path) -> Result<Draft> {
+    let to = path.to_owned();
+    on_disk(path, move || Draft::of(&to, 0o666)).await
+}
+
+async fn write_stream(mut remote: RemoteContent, draft: &mut Draft) -> Result<(u64, Digest), Unwritten> {
+    let mut file = tokio::fs::File::from_std(draft.file().try_clone()?);
     let (mut size, mut hasher) = (0, Sha256::new());
     while let Some(piece) = remote.stream.next().await {
         let piece = piece.map_err(Unwritten::Platform)?;
@@ -240,16 +238,21 @@ async fn write_stream(mut remote: RemoteContent, path: &Path) -> Result<(u64, Di
         file.write_all(&piece).await?;
     }
     file.flush().await?;
-    file.sync_all().await?;
     Ok((size, Digest(hasher.finalize().into())))
 }
 
-/// Rename, then sync the directory: after a power cut the file is there whole or not at all.
-async fn publish(temporary: &Path, path: &Path) -> Result<()> {
-    tokio::fs::rename(temporary, path).await.map_err(|error| cannot_write(path, error))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = tokio::fs::File::open(parent).await.map_err(|error| cannot_write(path, error))?;
-    directory.sync_all().await.map_err(|error| cannot_write(path, error))
+async fn publish(draft: Draft, path: &Path) -> Result<()> {
+    failpoint("download", "written")?;
+    on_disk(path, move || draft.publish()).await?;
+    failpoint("download", "published")
+}
+
+async fn on_disk<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|lost| Err(std::io::Error::other(lost))).map_err(|error| cannot_write(path, error))
 }
 
 fn cannot_write(path: &Path, error: std::io::Error) -> Error {

@@ -17,6 +17,7 @@ use super::{Deleted, ListQuery, Platform, RemoteContent, Upload};
 use crate::clock::Clock;
 use crate::credentials::CredentialProvider;
 use crate::error::{Delivery, Error, ErrorKind, PlatformContext, Result, Retry};
+use crate::failpoint::failpoint;
 use crate::model::{AccountId, ContentKind, FileObject, Operation, PlatformId, Purpose};
 use crate::resilience::{Resilience, note_wait};
 use crate::transport::{FilePart, HttpClient, Multipart, Phase, Request, Response, TransportError, TransportErrorKind};
@@ -56,6 +57,11 @@ pub struct Profile {
     pub get: GetRule,
     pub list: ListRule,
     pub errors: ErrorTable,
+}
+
+/// From here on what was asked for may have been done.
+fn lost_at(operation: Operation, moment: &str) -> Result<()> {
+    failpoint(operation.as_str(), moment).map_err(|error| error.with_delivery(Delivery::Unknown))
 }
 
 /// One account on one platform.
@@ -108,8 +114,11 @@ impl FilesApi {
 
     /// One request and its whole answer, which is a success.
     async fn ask(&self, operation: Operation, request: Request, deadline: Instant) -> Result<Answer> {
+        failpoint(operation.as_str(), "send")?;
         let response = self.send(operation, request, deadline).await?;
+        lost_at(operation, "answered")?;
         let answer = self.read(operation, response).await?;
+        lost_at(operation, "read")?;
         if answer.is_success() { Ok(answer) } else { Err(self.refused(operation, &answer)) }
     }
 
@@ -314,7 +323,9 @@ impl Platform for FilesApi {
         let mut request = Request::new(Method::POST, self.url("/files"));
         request.body = Some(Multipart::new(vec![("purpose", upload.purpose.to_string())], file));
         let answer = self.ask(Operation::Upload, request, upload.deadline).await?;
-        self.described(Operation::Upload, &answer)
+        let object = self.described(Operation::Upload, &answer)?;
+        lost_at(Operation::Upload, "parsed")?;
+        Ok(object)
     }
 
     async fn list(&self, query: &ListQuery, deadline: Instant) -> Result<Vec<FileObject>> {

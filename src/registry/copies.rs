@@ -28,7 +28,7 @@ impl Registry {
 
     pub async fn note_kept(&self, digest: &Digest, size: u64) -> Result<()> {
         let digest = *digest;
-        self.audited(move |session, audit| {
+        self.audited("note-kept", move |session, audit| {
             let added = session.execute(
                 "INSERT INTO kept_copies (file_hash, file_size, kept_at, checked_at) VALUES (?1, ?2, ?3, ?3)
                  ON CONFLICT (file_hash) DO NOTHING",
@@ -45,7 +45,7 @@ impl Registry {
     /// There is no copy any more: `why` is "removed", "damaged" or "missing".
     pub async fn forget_kept(&self, digest: &Digest, why: &'static str) -> Result<()> {
         let digest = *digest;
-        self.audited(move |session, audit| {
+        self.audited("forget-kept", move |session, audit| {
             session.execute("DELETE FROM kept_copies WHERE file_hash = ?1", bind![&digest.hex()])?;
             audit.note(session, &Event { reason: Some(why), ..Event::of("copy.drop", &digest) })
         })
@@ -68,11 +68,10 @@ impl Registry {
 
     pub async fn note_checked(&self, digest: &Digest) -> Result<()> {
         let (hex, now) = (digest.hex(), self.now());
-        self.store
-            .write(move |session| {
-                session.execute("UPDATE kept_copies SET checked_at = ?2 WHERE file_hash = ?1", bind![&hex, now])
-            })
-            .await
-            .map(drop)
+        self.write("note-checked", move |session| {
+            session.execute("UPDATE kept_copies SET checked_at = ?2 WHERE file_hash = ?1", bind![&hex, now])
+        })
+        .await
+        .map(drop)
     }
 }

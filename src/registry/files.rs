@@ -172,22 +172,21 @@ impl Registry {
         let (hex, now) = (digest.hex(), self.now());
         let wanted: Vec<_> = accounts.into_iter().filter(|(id, _)| platform.is_none_or(|p| p == id)).collect();
         let (digest, platform) = (*digest, platform.cloned());
-        self.store
-            .write(move |session| {
-                holds::check_free(session, &digest, platform.as_ref(), now)?;
-                let mut doomed = Vec::new();
-                for (platform, account) in &wanted {
-                    session.execute(
-                        "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?4
+        self.write("begin-delete", move |session| {
+            holds::check_free(session, &digest, platform.as_ref(), now)?;
+            let mut doomed = Vec::new();
+            for (platform, account) in &wanted {
+                session.execute(
+                    "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?4
                           WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND status = 'active'
                             AND (expires_at IS NULL OR expires_at > ?4)",
-                        bind![&hex, rows::stored(platform), account.as_str(), now],
-                    )?;
-                    doomed.extend(rows::replicas_being_deleted(session, &hex, platform, account)?);
-                }
-                Ok(doomed)
-            })
-            .await
+                    bind![&hex, rows::stored(platform), account.as_str(), now],
+                )?;
+                doomed.extend(rows::replicas_being_deleted(session, &hex, platform, account)?);
+            }
+            Ok(doomed)
+        })
+        .await
     }
 
     /// The platform kept a replica that was to be deleted. Where another one has taken its place meanwhile, it stays
@@ -195,7 +194,7 @@ impl Registry {
     pub async fn keep(&self, replica: &Replica, why: &Error) -> Result<()> {
         let error = Error::new(why.kind(), why.message()).with_context(why.context().cloned().unwrap_or_default());
         let replica = replica.clone();
-        self.audited(move |session, audit| {
+        self.audited("keep", move |session, audit| {
             let changed = session.rows(
                 "UPDATE platform_file_registry SET status = 'active', updated_at = ?3
               WHERE platform = ?1 AND platform_file_id = ?2 AND status = 'deleting'
@@ -219,7 +218,7 @@ impl Registry {
     /// Notes that a replica is gone from its platform.
     pub async fn mark_gone(&self, replica: &Replica, why: Gone) -> Result<()> {
         let replica = replica.clone();
-        self.audited(move |session, audit| {
+        self.audited("mark-gone", move |session, audit| {
             let sql = "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?3
                         WHERE platform = ?1 AND platform_file_id = ?2 AND status <> 'deleted' RETURNING file_hash, id";
             let changed = session.rows(sql, &key(&replica, audit.now))?;
@@ -236,8 +235,7 @@ impl Registry {
     /// Notes that the platform has just confirmed a replica.
     pub async fn mark_verified(&self, replica: &Replica) -> Result<()> {
         let (replica, now) = (replica.clone(), self.now());
-        self.store
-            .write(move |session| {
+        self.write("mark-verified", move |session| {
                 let sql = "UPDATE platform_file_registry
                               SET last_verified = ?3, verification_count = COALESCE(verification_count, 0) + 1, updated_at = ?3
                             WHERE platform = ?1 AND platform_file_id = ?2";

@@ -68,9 +68,10 @@ impl Registry {
     /// Notes that a platform showed these files as they should be, when it was `asked_at`.
     pub async fn confirm(&self, platform: &PlatformId, ids: Vec<String>, asked_at: Timestamp) -> Result<()> {
         let (platform, now) = (platform.clone(), asked_at);
-        self.store
-            .write(move |session| ids.chunks(AT_ONCE).try_for_each(|ids| confirm(session, &platform, ids, now)))
-            .await
+        self.write("confirm", move |session| {
+            ids.chunks(AT_ONCE).try_for_each(|ids| confirm(session, &platform, ids, now))
+        })
+        .await
     }
 
     /// Whether the row of a remote file is as it was: last written then, or not there.
@@ -85,7 +86,7 @@ impl Registry {
     /// `Conflict` when somebody has.
     pub async fn turn(&self, replica: &Replica, changed_at: Option<Timestamp>, into: ReplicaStatus) -> Result<()> {
         let (replica, now) = (replica.clone(), self.now());
-        self.audited(move |session, audit| {
+        self.audited("turn", move |session, audit| {
             let changed = session.execute(
                 "UPDATE platform_file_registry SET status = ?1, updated_at = ?2
                       WHERE platform = ?3 AND platform_file_id = ?4 AND status = ?5
@@ -125,7 +126,7 @@ impl Registry {
         changed_at: Option<Timestamp>,
     ) -> Result<Replica> {
         let now = self.now();
-        self.audited(move |session, audit| {
+        self.audited("adopt", move |session, audit| {
             let hex = new.placement.digest.hex();
             session.lock(&hex)?;
             if last_written(session, &new.placement.platform, &settlement.remote_id)? != changed_at {
@@ -168,7 +169,7 @@ impl Registry {
         content: ContentKind,
     ) -> Result<()> {
         let (replica, object, now) = (replica.clone(), object.clone(), self.now());
-        self.audited(move |session, audit| {
+        self.audited("believe", move |session, audit| {
             let purpose = object.purpose.clone().unwrap_or_else(|| replica.purpose.clone());
             if let Some(digest) = digest.filter(|_| purpose != replica.purpose) {
                 let (platform, account) = (replica.platform.clone(), replica.account.clone());

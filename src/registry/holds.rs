@@ -69,7 +69,7 @@ impl Registry {
         until: Option<Timestamp>,
     ) -> Result<Hold> {
         let digest = *digest;
-        self.audited(move |session, audit| {
+        self.audited("hold", move |session, audit| {
             let (platform, purpose) = place.unzip();
             let hold = Hold { id: new_id(), kind, digest, platform, purpose, reason, until, created_at: audit.now };
             session.execute(
@@ -104,14 +104,13 @@ impl Registry {
     /// `NotFound` when it was released, or has run out and was removed.
     pub async fn extend_hold(&self, id: &str, until: Timestamp) -> Result<()> {
         let id = checked(id)?;
-        self.store
-            .write(move |session| {
-                match session.execute("UPDATE holds SET until = ?2 WHERE id = ?1", bind![Id(&id), until])? {
-                    0 => Err(unknown(&id)),
-                    _ => Ok(()),
-                }
-            })
-            .await
+        self.write("extend-hold", move |session| {
+            match session.execute("UPDATE holds SET until = ?2 WHERE id = ?1", bind![Id(&id), until])? {
+                0 => Err(unknown(&id)),
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Holds it no more.
@@ -120,7 +119,7 @@ impl Registry {
     /// `NotFound` when it was released already.
     pub async fn release(&self, id: &str) -> Result<()> {
         let id = checked(id)?;
-        self.audited(move |session, audit| {
+        self.audited("release", move |session, audit| {
             let gone = session.rows("DELETE FROM holds WHERE id = ?1 RETURNING file_hash, kind", bind![Id(&id)])?;
             let Some(row) = gone.first() else { return Err(unknown(&id)) };
             let (digest, kind) = (rows::digest_of(&row.get::<String>(0)?)?, row.get::<String>(1)?);

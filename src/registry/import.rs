@@ -113,7 +113,7 @@ impl Registry {
             if !dry_run {
                 self.register(files.to_vec()).await?;
                 let found = known.unhashed(&gathered);
-                self.store.write(move |session| link(session, &found)).await?;
+                self.write("import", move |session| link(session, &found)).await?;
             }
         }
         report.rejects = gathered.rejects;

@@ -161,7 +161,7 @@ impl Registry {
     pub async fn intend(&self, mut intent: NewIntent, others: Vec<AccountId>) -> Result<Claim> {
         let (owner, now) = (self.owner.clone(), self.now());
         let registry = self.clone();
-        self.audited(move |session, audit| {
+        self.audited("intend", move |session, audit| {
             if !others.is_empty() {
                 settle_account(session, &mut intent.placement, &others, now)?;
             }
@@ -188,7 +188,7 @@ impl Registry {
     /// `Conflict` when another holder took the intent over meanwhile.
     pub async fn sending(&self, intent: &Intent) -> Result<()> {
         let set = "phase = 'sending', remote_id = NULL, last_sent_at = ?3, attempt = attempt + 1, updated_at = ?3, lease_until = ?4";
-        self.update_held(intent, set, self.now()).await
+        self.update_held("sending", intent, set, self.now()).await
     }
 
     /// Notes that the platform has it, where binding it must wait until it is ready.
@@ -197,17 +197,15 @@ impl Registry {
     /// `Conflict` when another holder took the intent over meanwhile.
     pub async fn stored(&self, intent: &Intent, remote_id: &str) -> Result<()> {
         let (id, fence, now, remote_id) = (intent.id.clone(), intent.fence, self.now(), remote_id.to_owned());
-        self.store
-            .write(move |session| {
-                let sql =
-                    "UPDATE upload_intents SET phase = 'stored', remote_id = ?3, updated_at = ?4, lease_until = ?5
+        self.write("stored", move |session| {
+            let sql = "UPDATE upload_intents SET phase = 'stored', remote_id = ?3, updated_at = ?4, lease_until = ?5
                             WHERE id = ?1 AND fence = ?2 AND state = 'sending'";
-                match session.execute(sql, bind![Id(&id), fence, &remote_id, now, now.plus(LEASE)])? {
-                    1 => Ok(()),
-                    _ => Err(taken_over()),
-                }
-            })
-            .await
+            match session.execute(sql, bind![Id(&id), fence, &remote_id, now, now.plus(LEASE)])? {
+                1 => Ok(()),
+                _ => Err(taken_over()),
+            }
+        })
+        .await
     }
 
     /// Keeps the claim for another [`LEASE`].
@@ -215,20 +213,19 @@ impl Registry {
     /// # Errors
     /// `Conflict` when another holder took the intent over meanwhile.
     pub async fn renew(&self, intent: &Intent) -> Result<()> {
-        self.update_held(intent, "updated_at = ?3, lease_until = ?4", self.now()).await
+        self.update_held("renew", intent, "updated_at = ?3, lease_until = ?4", self.now()).await
     }
 
-    async fn update_held(&self, intent: &Intent, set: &'static str, now: Timestamp) -> Result<()> {
+    async fn update_held(&self, name: &'static str, intent: &Intent, set: &'static str, now: Timestamp) -> Result<()> {
         let (id, fence, until) = (intent.id.clone(), intent.fence, now.plus(LEASE));
-        self.store
-            .write(move |session| {
-                let sql = format!("UPDATE upload_intents SET {set} WHERE id = ?1 AND fence = ?2 AND state = 'sending'");
-                match session.execute(&sql, bind![Id(&id), fence, now, until])? {
-                    1 => Ok(()),
-                    _ => Err(taken_over()),
-                }
-            })
-            .await
+        self.write(name, move |session| {
+            let sql = format!("UPDATE upload_intents SET {set} WHERE id = ?1 AND fence = ?2 AND state = 'sending'");
+            match session.execute(&sql, bind![Id(&id), fence, now, until])? {
+                1 => Ok(()),
+                _ => Err(taken_over()),
+            }
+        })
+        .await
     }
 
     /// Whether another open intent sends, or sent, a file of the same name and size to the same place: without
@@ -261,7 +258,7 @@ impl Registry {
         let (intent, now) = (intent.clone(), self.now());
         let error =
             Error::new(error.kind(), error.message()).with_context(error.context().cloned().unwrap_or_default());
-        self.audited(move |session, audit| {
+        self.audited("fail", move |session, audit| {
             close(session, &intent, "failed", Some(error.message()), now)?;
             note_failure(session, audit, &intent, &error)
         })

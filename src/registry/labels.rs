@@ -75,7 +75,7 @@ impl Registry {
     pub async fn label(&self, digest: &Digest, labels: Labels) -> Result<FileRecord> {
         labels.check()?;
         let digest = *digest;
-        self.audited(move |session, audit| {
+        self.audited("label", move |session, audit| {
             let labelled = label(session, &digest, &labels)?;
             audit.note(session, &Event::of("label", &digest))?;
             Ok(labelled)
@@ -100,7 +100,7 @@ impl Registry {
     }
 
     async fn set_trashed(&self, digest: Digest, is_trashed: bool) -> Result<FileRecord> {
-        self.audited(move |session, audit| {
+        self.audited("set-trashed", move |session, audit| {
             if is_trashed {
                 holds::check_free(session, &digest, None, audit.now)?;
             }

@@ -25,6 +25,7 @@ use std::sync::atomic::AtomicU64;
 use crate::audit::{AuditLog, AuditOptions, Event};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
+use crate::failpoint::failpoint;
 use crate::model::{AccountId, Digest, PlatformId, Purpose};
 use crate::store::{Location, Session, Store};
 
@@ -91,14 +92,33 @@ impl Registry {
         &self.audit
     }
 
+    /// One transaction; `name` is that of its failpoints.
+    async fn write<T, F>(&self, name: &'static str, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,
+    {
+        failpoint(name, "begin")?;
+        let written = self
+            .store
+            .write(move |session| {
+                let done = job(session)?;
+                failpoint(name, "written")?;
+                Ok(done)
+            })
+            .await?;
+        failpoint(name, "committed")?;
+        Ok(written)
+    }
+
     /// A write whose events are noted in its own transaction.
-    async fn audited<T, F>(&self, job: F) -> Result<T>
+    async fn audited<T, F>(&self, name: &'static str, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Session<'_>, &Auditor) -> Result<T> + Send + 'static,
     {
         let auditor = self.auditor();
-        let outcome = self.store.write(move |session| job(session, &auditor)).await;
+        let outcome = self.write(name, move |session| job(session, &auditor)).await;
         self.audit.seal_soon();
         outcome
     }

@@ -168,8 +168,7 @@ impl Registry {
         platform: &PlatformId,
     ) -> Result<Option<Attempt>> {
         let (subject, platform, now) = (subject.to_owned(), platform.clone(), self.now());
-        self.store
-            .write(move |session| {
+        self.write("begin-attempt", move |session| {
                 let claimed = session.row(
                     "INSERT INTO recoveries (kind, subject, attempts, next_try_at, is_dead, created_at, updated_at)
                      VALUES (?1, ?2, 1, ?3, ?4, ?5, ?5)
@@ -202,7 +201,7 @@ impl Registry {
 
     /// Notes how an attempt ended.
     pub async fn end_attempt(&self, attempt: Attempt, digest: Option<Digest>, outcome: Outcome) -> Result<()> {
-        self.audited(move |session, audit| {
+        self.audited("end-attempt", move |session, audit| {
             let now = audit.now;
             let (status, strategy, error, again_in, counts) = match &outcome {
                 Outcome::Finished { strategy } => ("succeeded", *strategy, None, None, true),
@@ -285,7 +284,10 @@ impl Registry {
             Ok(session.row(&format!("SELECT 1 FROM recoveries WHERE {ENDED} LIMIT 1"), &[])?.is_some())
         });
         if some.await? {
-            self.store.write(|session| session.execute(&format!("DELETE FROM recoveries WHERE {ENDED}"), &[])).await?;
+            self.write("forget-ended", |session| {
+                session.execute(&format!("DELETE FROM recoveries WHERE {ENDED}"), &[])
+            })
+            .await?;
         }
         Ok(())
     }
@@ -319,7 +321,7 @@ impl Registry {
     /// `NotFound`.
     pub async fn retry_recovery(&self, recovery: &Recovery) -> Result<()> {
         let (recovery, now) = (recovery.clone(), self.now());
-        self.audited(move |session, audit| {
+        self.audited("retry-recovery", move |session, audit| {
             session.execute(
                 "UPDATE recoveries SET next_try_at = ?3, attempts = 0, is_dead = ?4, updated_at = ?3
                   WHERE kind = ?1 AND subject = ?2",
@@ -337,7 +339,7 @@ impl Registry {
     /// `Conflict` when it is under way again.
     pub async fn abandon_recovery(&self, recovery: &Recovery) -> Result<()> {
         let (recovery, now) = (recovery.clone(), self.now());
-        self.audited(move |session, audit| {
+        self.audited("abandon-recovery", move |session, audit| {
             let sql = match recovery.kind {
                 Unfinished::Upload => {
                     "UPDATE upload_intents SET state = 'failed', fence = fence + 1, error = 'abandoned', updated_at = ?2

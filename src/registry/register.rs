@@ -30,7 +30,7 @@ impl Registry {
     /// new.
     pub async fn register(&self, files: Vec<FileRecord>) -> Result<()> {
         let (now, count) = (self.now(), files.len() as u64);
-        self.audited(move |session, audit| {
+        self.audited("register", move |session, audit| {
             register(session, &files, now)?;
             audit.note(
                 session,

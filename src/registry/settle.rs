@@ -29,7 +29,7 @@ impl Registry {
     /// nothing is written. One that does not live as long as is needed makes room: it is used no more, and removed later.
     pub async fn settle(&self, intent: &Intent, new: &NewIntent, settlement: Settlement) -> Result<Replica> {
         let (intent, new, now) = (intent.clone(), new.clone(), self.now());
-        self.audited(move |session, audit| {
+        self.audited("settle", move |session, audit| {
             session.lock(&intent.placement.digest.hex())?;
             close(session, &intent, "bound", None, now)?;
             let other = rows::active_replica(session, &intent.placement, None)?;

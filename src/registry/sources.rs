@@ -50,18 +50,17 @@ impl Registry {
     pub async fn keep_text(&self, digest: &Digest, platform: &PlatformId, epoch: &str, text: &str) -> Result<()> {
         let (hex, platform, epoch, text) = (digest.hex(), platform.clone(), epoch.to_owned(), text.to_owned());
         let now = self.now();
-        self.store
-            .write(move |session| {
-                session.execute(
-                    "INSERT INTO extracted_texts (file_hash, platform, parser_epoch, content, fetched_at)
+        self.write("keep-text", move |session| {
+            session.execute(
+                "INSERT INTO extracted_texts (file_hash, platform, parser_epoch, content, fetched_at)
                      VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (file_hash, platform, parser_epoch)
                      DO UPDATE SET content = excluded.content, fetched_at = excluded.fetched_at",
-                    bind![&hex, rows::stored(&platform), &epoch, &text, now],
-                )?;
-                Ok(())
-            })
-            .await
+                bind![&hex, rows::stored(&platform), &epoch, &text, now],
+            )?;
+            Ok(())
+        })
+        .await
     }
 }
 

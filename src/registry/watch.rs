@@ -24,28 +24,26 @@ impl Registry {
     /// Takes a task for as long as it may take, if it is due and nobody is at it.
     pub async fn take_task(&self, name: &str, at_most: Duration) -> Result<bool> {
         let (name, owner, now) = (name.to_owned(), self.owner.clone(), self.now());
-        self.store
-            .write(move |session| {
-                let taken = session.execute(
-                    "INSERT INTO watch_tasks (name, owner, lease_until, due_at) VALUES (?1, ?2, ?3, ?4)
+        self.write("take-task", move |session| {
+            let taken = session.execute(
+                "INSERT INTO watch_tasks (name, owner, lease_until, due_at) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
                       WHERE watch_tasks.due_at <= ?4 AND watch_tasks.lease_until <= ?4",
-                    bind![&name, &*owner, now.plus(at_most), now],
-                )?;
-                Ok(taken == 1)
-            })
-            .await
+                bind![&name, &*owner, now.plus(at_most), now],
+            )?;
+            Ok(taken == 1)
+        })
+        .await
     }
 
     /// Gives a task back; it is due again after a while.
     pub async fn end_task(&self, name: &str, again_in: Duration) -> Result<()> {
         let (name, owner, now) = (name.to_owned(), self.owner.clone(), self.now());
-        self.store
-            .write(move |session| {
-                let sql = "UPDATE watch_tasks SET lease_until = ?3, due_at = ?4 WHERE name = ?1 AND owner = ?2";
-                session.execute(sql, bind![&name, &*owner, now, now.plus(again_in)]).map(drop)
-            })
-            .await
+        self.write("end-task", move |session| {
+            let sql = "UPDATE watch_tasks SET lease_until = ?3, due_at = ?4 WHERE name = ?1 AND owner = ?2";
+            session.execute(sql, bind![&name, &*owner, now, now.plus(again_in)]).map(drop)
+        })
+        .await
     }
 
     /// Notes how replicas were found to be: each whose health has changed gets a row; gives those.
@@ -59,8 +57,7 @@ impl Registry {
 
     async fn note_some(&self, checks: Vec<HealthCheck>) -> Result<Vec<HealthCheck>> {
         let now = self.now();
-        self.store
-            .write(move |session| {
+        self.write("note-some", move |session| {
                 let mut changed = Vec::new();
                 for check in checks {
                     let row = session.row(

@@ -12,6 +12,7 @@ mod sqlite;
 mod value;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -294,7 +295,7 @@ impl Store {
         R: FnOnce(Result<T>) + Send + 'static,
     {
         let job: Job = Box::new(move |session| {
-            let outcome = session.map(work);
+            let outcome = session.map(|session| guarded(|| work(session)));
             let is_good = matches!(outcome, Some(Ok(_)));
             let reply = move |ended: Result<()>| reply(ended.and_then(|()| outcome.unwrap_or_else(|| Err(closed()))));
             Done { is_good, reply: Box::new(reply) }
@@ -326,6 +327,14 @@ fn join(thread: JoinHandle<()>) {
     if thread.thread().id() != std::thread::current().id() {
         let _ = thread.join();
     }
+}
+
+/// A job that panics has failed, and takes neither its thread nor the jobs of others with it.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Registry, "a step of the registry panicked; nothing of it was written")
+            .with_hint("this is a fault of exai-files: please report it with the panic's message"))
+    })
 }
 
 fn closed() -> Error {

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod adoption;
+mod aftermath;
 mod audit;
 mod choose;
 mod circuit_breaker;
 mod config;
 mod databases;
 mod error_tables;
+mod failpoints;
 mod fault_proxy;
 mod interrupted;
 mod killed;

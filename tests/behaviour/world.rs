@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use exai_files::audit::AuditOptions;
 use exai_files::clock::{Clock, SystemClock};
 use exai_files::content::Source;
 use exai_files::credentials::ApiKey;
@@ -230,19 +231,26 @@ pub async fn upload(manager: &Manager, request: UploadRequest) -> Result<FileRec
 
 /// A client of moonshot and zai, wherever the simulator is.
 pub fn manager_at(moonshot_url: &str, zai_url: &str, store: Store) -> Manager {
-    let shared = SharedState::new(Memory::new(clock()));
-    let places = [("moonshot", moonshot_url, "sk-simulator"), ("zai", zai_url, "simulator.zai-secret")];
-    let connections = places.map(|(name, url, key)| {
-        let mut profile = if name == "zai" { zai().unwrap() } else { moonshot("intl").unwrap() };
-        profile.capabilities.base_url = url.to_owned();
-        let http = HttpClient::new(&HttpOptions::default()).unwrap();
-        let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
-        let guarded = ResilienceOptions { breaker: NEVER_OPEN, ..OPTIONS };
-        let resilience = resilience(name, "default", &shared, &guarded);
-        let account = AccountId::new("default");
-        let api = FilesApi::new(profile, account, http, key, clock(), resilience.clone());
-        Connection { platform: Arc::new(api), resilience, purpose: None, commit_horizon: Duration::from_millis(60) }
-    });
+    client_of(moonshot_url, zai_url, store, AuditOptions::default())
+}
+
+/// The same, with its audit log kept so.
+pub fn client_of(moonshot_url: &str, zai_url: &str, store: Store, audit: AuditOptions) -> Manager {
+    let connections = [connection_at("moonshot", moonshot_url), connection_at("zai", zai_url)];
     let sources = databases::open(&Location::file(":memory:"));
-    Manager::new(Registry::new(store, sources, clock()), clock(), ManagerOptions::default(), connections)
+    let registry = Registry::new(store, sources, clock()).with_audit(audit);
+    Manager::new(registry, clock(), ManagerOptions::default(), connections)
+}
+
+pub fn connection_at(name: &str, url: &str) -> Connection {
+    let (mut profile, key) = match name {
+        "zai" => (zai().unwrap(), "simulator.zai-secret"),
+        _ => (moonshot("intl").unwrap(), "sk-simulator"),
+    };
+    profile.capabilities.base_url = url.to_owned();
+    let http = HttpClient::new(&HttpOptions::default()).unwrap();
+    let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
+    let resilience = resilience(name, "default", &SharedState::new(Memory::new(clock())), &OPTIONS);
+    let api = FilesApi::new(profile, AccountId::new("default"), http, key, clock(), resilience.clone());
+    Connection { platform: Arc::new(api), resilience, purpose: None, commit_horizon: Duration::from_millis(60) }
 }

@@ -40,6 +40,8 @@ bench: $(VENV)/tools $(BUILD)/servers
 # What `make test` does in small, before a release.
 soak: $(BUILD)/servers
 	EXAI_TEST_KILLS=10000 EXAI_TEST_POSITIONS=200 .ci/with-postgres cargo test --locked --test behaviour -- killed:: every_way
+	$(MAKE) $(VENV)/installed
+	$(VENV)/bin/python -m benches.soak
 
 clean:
 	rm -rf target $(BUILD)

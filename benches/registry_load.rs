@@ -24,7 +24,7 @@ use exai_files::content::Source;
 use exai_files::credentials::ApiKey;
 use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
 use exai_files::model::{
-    AccountId, ContentKind, Digest, FileRecord, Fingerprint, Identity, Origin, PlatformId, Purpose, Replica,
+    AccountId, ContentKind, Digest, FileRecord, Fingerprint, Identity, Keep, Origin, PlatformId, Purpose, Replica,
     ReplicaStatus, Secret,
 };
 use exai_files::platform::{FilesApi, moonshot};
@@ -175,6 +175,7 @@ fn file(number: u64) -> Outcomes<FileRecord> {
             created_at: at,
             verified_at: at,
             expires_at: None,
+            used_at: None,
             origin: Origin::Sent,
         }],
         tags: number.is_multiple_of(RARE).then(|| "rare".to_owned()).into_iter().collect(),
@@ -293,6 +294,7 @@ fn manager_of(registry: Registry, url: &str) -> Outcomes<Manager> {
         platform: Arc::new(FilesApi::new(profile, account, http, key, clock.clone(), resilience.clone())),
         resilience,
         purpose: None,
+        when_full: None,
         commit_horizon: Duration::from_millis(200),
     };
     Ok(Manager::new(registry, clock, ManagerOptions::default(), [connection]))
@@ -309,6 +311,8 @@ fn request(source: Source, name: Option<String>) -> Outcomes<UploadRequest> {
         labels: Labels::default(),
         paranoid: false,
         min_ttl: None,
+        keep: Keep::AsItIs,
+        when_full: None,
         lane: Lane::Interactive,
         deadline: Duration::from_secs(300),
     })

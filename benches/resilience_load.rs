@@ -97,6 +97,7 @@ fn manager(urls: &[(&str, &str)], shared: &SharedState, rates: Rates, breaker: B
             platform: Arc::new(FilesApi::new(profile, account, http, key, clock.clone(), resilience.clone())),
             resilience,
             purpose: None,
+            when_full: None,
             commit_horizon: Duration::ZERO,
         });
     }

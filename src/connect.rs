@@ -126,6 +126,8 @@ fn options(config: &Config) -> ManagerOptions {
         },
         paranoid: config.flag("upload.paranoid"),
         tag_names: config.flag("upload.tag_names"),
+        rules: config.rules.clone(),
+        trash_period: config.duration("lifecycle.trash_period"),
         recovery_attempts: config.count("recovery.max_attempts").unwrap_or(10),
         upload_sends: config.count("retry.upload_sends").and_then(|sends| u32::try_from(sends).ok()).unwrap_or(4),
         default_platforms: config.default_platforms.clone(),
@@ -180,6 +182,7 @@ fn connection(
         resilience,
         platform: Arc::new(api),
         purpose: platform.purpose.clone(),
+        when_full: platform.when_full,
         commit_horizon: platform
             .commit_horizon
             .or_else(|| config.duration("retry.commit_horizon"))

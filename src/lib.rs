@@ -39,6 +39,7 @@ pub mod manager;
 pub mod metrics;
 pub mod model;
 pub mod platform;
+pub mod policy;
 pub mod registry;
 pub mod resilience;
 #[cfg(feature = "simulator")]

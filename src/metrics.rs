@@ -59,6 +59,20 @@ pub struct Named {
     pub breaker: String,
 }
 
+/// What an account holds that ends within a time: "day" or "week".
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Within {
+    pub platform: String,
+    pub account_alias: String,
+    pub within: &'static str,
+}
+
+/// What watchers tell, such as "lost".
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Notices {
+    pub event: &'static str,
+}
+
 /// Every metric there is.
 #[derive(Debug)]
 pub struct Metrics {
@@ -77,6 +91,18 @@ pub struct Metrics {
     pub dedupe_hits: Family<Account, Counter>,
     pub choices: Family<Choices, Counter>,
     pub state_lost: Counter,
+    /// As the registry knew it at the last look, here and below.
+    pub files: Family<Account, Gauge>,
+    pub bytes: Family<Account, Gauge>,
+    /// 0 where nothing is published.
+    pub most_files: Family<Account, Gauge>,
+    pub expiring: Family<Within, Gauge>,
+    pub unfinished: Gauge,
+    pub given_up: Gauge,
+    pub unsigned_records: Gauge,
+    /// Seconds since 1970; 0 where there is none.
+    pub last_checkpoint: Gauge,
+    pub notices: Family<Notices, Counter>,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -106,6 +132,15 @@ impl Metrics {
             dedupe_hits: Family::default(),
             choices: Family::default(),
             state_lost: Counter::default(),
+            files: Family::default(),
+            bytes: Family::default(),
+            most_files: Family::default(),
+            expiring: Family::default(),
+            unfinished: Gauge::default(),
+            given_up: Gauge::default(),
+            unsigned_records: Gauge::default(),
+            last_checkpoint: Gauge::default(),
+            notices: Family::default(),
             registry,
         };
         metrics.register();
@@ -150,6 +185,30 @@ impl Metrics {
         registry.register("dedupe_hits", "Uploads that sent nothing: the file was there", self.dedupe_hits.clone());
         registry.register("choices", "Platforms chosen for uploads to any, and why", self.choices.clone());
         registry.register("shared_state_lost", "Times that the shared state was out of reach", self.state_lost.clone());
+        self.register_figures();
+    }
+
+    /// What `status` and watchers see.
+    fn register_figures(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("account_files", "Files that an account holds", self.files.clone());
+        registry.register("account_bytes", "Bytes that it holds", self.bytes.clone());
+        registry.register("account_max_files", "Files that it may hold; 0 for any number", self.most_files.clone());
+        registry.register(
+            "expiring_files",
+            "Files that a platform drops within a day or a week",
+            self.expiring.clone(),
+        );
+        registry.register("unfinished", "Uploads and deletes that were cut short", self.unfinished.clone());
+        registry.register("given_up", "Those of them that were given up", self.given_up.clone());
+        registry.register("audit_unsigned_records", "Records since the last checkpoint", self.unsigned_records.clone());
+        registry.register_with_unit(
+            "audit_last_checkpoint_timestamp",
+            "When it was made, since 1970; 0 for never",
+            Unit::Seconds,
+            self.last_checkpoint.clone(),
+        );
+        registry.register("notices", "What watchers told, by event", self.notices.clone());
     }
 
     /// All of it, in the OpenMetrics text format.
@@ -209,4 +268,9 @@ fn seconds() -> Histogram {
 /// Notes a duration.
 pub fn observe(histogram: &Histogram, took: Duration) {
     histogram.observe(took.as_secs_f64());
+}
+
+/// Shows how many there are.
+pub fn set(gauge: &Gauge, count: u64) {
+    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
 }

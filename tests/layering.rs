@@ -17,6 +17,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("content", &["clock", "error", "model"]),
     ("transport", &["clock", "error", "model"]),
     ("store", &["clock", "error", "model"]),
+    // pure decisions
+    ("policy", &["clock", "error", "model"]),
     ("blobs", &["clock", "error", "failpoint", "model"]),
     // layer 1½
     ("resilience", &["clock", "error", "metrics", "model", "store"]),
@@ -25,7 +27,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("platform", &["clock", "error", "failpoint", "model", "content", "transport", "resilience", "credentials"]),
     // below the registry: what is changed is noted in the same transaction
     ("audit", &["clock", "draft", "error", "failpoint", "model", "store"]),
-    ("registry", &["audit", "clock", "error", "failpoint", "model", "store"]),
+    ("registry", &["audit", "clock", "error", "failpoint", "model", "policy", "store"]),
     // layer 3: jobs
     (
         "manager",
@@ -44,6 +46,7 @@ const RULES: &[(&str, &[&str])] = &[
             "resilience",
             "credentials",
             "platform",
+            "policy",
             "registry",
         ],
     ),
@@ -59,13 +62,14 @@ const RULES: &[(&str, &[&str])] = &[
             "metrics",
             "model",
             "platform",
+            "policy",
             "registry",
             "resilience",
             "manager",
         ],
     ),
     // edges
-    ("config", &["clock", "error", "model"]),
+    ("config", &["clock", "error", "model", "policy"]),
     (
         "connect",
         &[
@@ -98,6 +102,7 @@ const RULES: &[(&str, &[&str])] = &[
             "manager",
             "metrics",
             "model",
+            "policy",
             "registry",
             "resilience",
             "simulator",

@@ -378,3 +378,22 @@ def test_reconcile_changes_nothing_unless_told_to(run, sim, paper):
     assert "=" in run(*asked, "--all").stdout
     sim.moonshot.fault({"kind": "status", "status": 401}, operation="list")
     assert run(*asked).returncode == 3
+
+
+def test_a_files_life_in_the_shell(run, sim, tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    assert run("upload", "a.txt", "--to", "moonshot", "--for", "7d").returncode == 0
+    assert "it is wanted until" in run("lifecycle", "explain", "a.txt").stdout
+    assert run("lifecycle", "keep", "a.txt").returncode == 0
+    assert "no rule names it" in run("lifecycle", "explain", "a.txt").stdout
+    assert "no time span" in run("lifecycle", "keep", "a.txt", "--for", "soon").stderr
+    assert "healthy" in run("check", "a.txt").stdout
+    assert json.loads(run("check", "a.txt", "--json").stdout)["verdict"] == "healthy"
+    assert run("lifecycle", "apply", "--dry-run").stdout == ""
+    assert run("lifecycle", "archive", "a.txt").returncode == 2
+    sim.moonshot.vanish(sim.moonshot.files[0].id)
+    lost = run("check", "a.txt")
+    assert (lost.returncode, "lost" in lost.stdout) == (10, True)
+    assert run("lifecycle", "erase", "a.txt", stdin=b"n\n").returncode != 0
+    assert "nothing is left" in run("lifecycle", "erase", "a.txt", "--yes").stdout
+    assert run("stat", "a.txt").returncode == 4

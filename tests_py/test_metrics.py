@@ -56,7 +56,10 @@ def test_no_label_takes_unbounded_values(sim):
     text = exai_files.metrics.text()
     for private in ("personal", record.digest, record.digest[7:], record.on("moonshot").remote_id, "simulator"):
         assert private not in text
-    known = {"platform", "account_alias", "operation", "outcome", "breaker", "to", "because", "version", "le"}
+    known = {"platform", "account_alias", "operation", "outcome", "breaker", "to", "because", "version", "le"} | {
+        "event",
+        "within",
+    }
     assert set(re.findall(r'(\w+)="', text)) <= known
 
 
@@ -82,3 +85,19 @@ def test_the_dashboard_asks_only_for_metrics_that_exist(sim):
             for name in re.findall(r"exai_files_\w+", target["expr"]):
                 assert re.sub(r"_(total|bucket|count|sum)$", "", name) in known, name
             assert target["expr"].count("(") == target["expr"].count(")")
+
+
+def test_alert_rules_name_metrics_that_a_watcher_shows(sim):
+    with sim.client() as files:
+        files.upload(b"hello", name="a.txt", to="zai")
+        sim.moonshot.vanish(files.upload(b"lost", name="b.txt", to="moonshot").on("moonshot").remote_id)
+        assert [notice.event for notice in files.watch().look()] == ["lost"]
+    shown = set(re.findall(r"^# TYPE (\S+)", exai_files.metrics.text(), re.MULTILINE))
+    shown |= {f"{name}_total" for name in shown}
+    alerts = exai_files.metrics.alerts()
+    named = set(re.findall(r"exai_files_\w+", alerts)) - {"exai_files"}
+    assert len(named) >= 8
+    assert named <= shown
+    assert re.search(
+        r'exai_files_account_files\{platform="zai",account_alias="default"\} [1-9]', exai_files.metrics.text()
+    )

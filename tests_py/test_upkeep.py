@@ -59,11 +59,11 @@ def test_the_log_is_read_exported_signed_and_proved_in_the_shell_and_without_us(
     code, said, _ = run("audit", "tail", "--json")
     assert code == 0
     actions = [json.loads(line)["action"] for line in said.splitlines()]
-    assert actions == ["audit.begin", "copy.keep", "upload", "delete"]
+    assert actions == ["audit.begin", "copy.keep", "upload", "delete", "copy.drop"]
     assert "paper" not in said
     (tmp_path / "checkpoints").write_text(run("audit", "checkpoint")[1])
     (tmp_path / "key").write_text(run("audit", "key")[1])
-    assert run("audit", "export", "log.jsonl")[:2] == (0, "4 records\n")
+    assert run("audit", "export", "log.jsonl")[:2] == (0, "5 records\n")
     code, said, complained = run("audit", "verify", "--checkpoints", "checkpoints", "--key", "key")
     assert (code, complained) == (0, ""), said
     code, _, complained = run("audit", "verify")

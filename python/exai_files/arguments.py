@@ -18,6 +18,7 @@ __all__ = [
     "deletion_cap",
     "destination",
     "in_seconds",
+    "kept_for",
     "labels",
     "moment",
     "place",
@@ -119,6 +120,11 @@ def span(duration: Seconds | None) -> float:
             f"a duration of {duration!r} is not possible", hint="give seconds as a number, or a timedelta"
         )
     return min(seconds, _LONGEST)
+
+
+def kept_for(for_: Seconds | None) -> float:
+    """How long a file is wanted, in seconds: endless when nothing is said."""
+    return math.inf if for_ is None else span(for_)
 
 
 def moment(given: Seconds | datetime | None, direction: int) -> int | None:

@@ -14,6 +14,7 @@ from exai_files.client import Client
 from exai_files.copies import AsyncCopies
 from exai_files.files import AsyncFiles
 from exai_files.holds import AsyncHolding
+from exai_files.lifecycle import AsyncLifecycle
 from exai_files.platforms import AsyncPlatforms
 from exai_files.records import Setting
 from exai_files.recovery import AsyncRecovery
@@ -60,9 +61,10 @@ class AsyncClient(AsyncUploads, AsyncFiles, AsyncHolding, AsyncPlatforms):
         every: Seconds = 300.0,
         heal: bool = False,
         max_lost: int = 100,
+        samples: int = 0,
         hooks: Mapping[str, Hook] | None = None,
     ) -> AsyncWatch:
-        return AsyncWatch(self._calls, every, heal, max_lost, hooks or {})
+        return AsyncWatch(self._calls, every, heal, max_lost, samples, hooks or {})
 
     @twin_of(Client.status)
     async def status(self) -> Status:
@@ -72,6 +74,11 @@ class AsyncClient(AsyncUploads, AsyncFiles, AsyncHolding, AsyncPlatforms):
     def recovery(self) -> AsyncRecovery:
         """As `Client.recovery`."""
         return AsyncRecovery(self._calls.core.recovery())
+
+    @property
+    def lifecycle(self) -> AsyncLifecycle:
+        """As `Client.lifecycle`."""
+        return AsyncLifecycle(self._calls.core.lifecycle())
 
     @property
     def copies(self) -> AsyncCopies:

@@ -31,6 +31,7 @@ from exai_files.overrides import overrides_of
 from exai_files.records import (
     Content,
     Download,
+    FileHealth,
     FileRecord,
     PlatformHealth,
     PlatformInfo,
@@ -39,6 +40,7 @@ from exai_files.records import (
     Replica,
     Setting,
     UploadPlan,
+    WhenFull,
 )
 from exai_files.transfers import Progress, Reporter, tick_forever, with_ticks
 
@@ -125,6 +127,8 @@ class Calls:
         paranoid: bool = False,
         bulk: bool = False,
         min_ttl: Seconds = 0.0,
+        keep_for: float | None = None,
+        when_full: WhenFull | None = None,
     ) -> Call[FileRecord]:
         reporter = Reporter(progress)
         pending = self.core.upload(
@@ -137,6 +141,8 @@ class Calls:
             paranoid=paranoid,
             bulk=bulk,
             min_ttl=span(min_ttl),
+            keep_for=keep_for,
+            when_full=when_full,
             timeout=in_seconds(timeout),
             transfers=reporter.transfers,
         )
@@ -149,8 +155,11 @@ class Calls:
         prefer: Sequence[str] | None,
         account: str | None,
         purpose: str | None,
+        when_full: WhenFull | None,
     ) -> Call[UploadPlan]:
-        pending = self.core.plan(**given, **destination(to, prefer), account=account, purpose=purpose)
+        pending = self.core.plan(
+            **given, **destination(to, prefer), account=account, purpose=purpose, when_full=when_full
+        )
         return Call(pending, UploadPlan._from_core)
 
     def ensure(
@@ -197,6 +206,16 @@ class Calls:
     ) -> Call[Download]:
         pending = self.core.download(reference(file), Path(to), place(file, platform), in_seconds(timeout))
         return Call(pending, Download._from_core)
+
+    def wait_ready(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> Call[Replica]:
+        pending = self.core.wait_ready(reference(file), place(file, platform), in_seconds(timeout))
+        return Call(pending, Replica._from_core)
+
+    def check(
+        self, file: FileReference, platform: str | None, read: bool, timeout: Seconds | None
+    ) -> Call[tuple[FileHealth, ...]]:
+        pending = self.core.check(reference(file), place(file, platform), read, in_seconds(timeout))
+        return Call(pending, lambda rows: tuple(map(FileHealth._from_core, rows)))
 
     def delete(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> Call[FileRecord]:
         pending = self.core.delete(reference(file), place(file, platform), in_seconds(timeout))

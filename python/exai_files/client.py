@@ -16,6 +16,7 @@ from exai_files.calls import Calls
 from exai_files.copies import Copies
 from exai_files.files import Files
 from exai_files.holds import Holding
+from exai_files.lifecycle import Lifecycle
 from exai_files.platforms import Platforms
 from exai_files.records import Setting
 from exai_files.recovery import Recovery
@@ -76,6 +77,7 @@ class Client(Uploads, Files, Holding, Platforms):
         every: Seconds = 300.0,
         heal: bool = False,
         max_lost: int = 100,
+        samples: int = 0,
         hooks: Mapping[str, Hook] | None = None,
     ) -> Watch:
         """Recover, look after every account's files, keep leases and sign the audit log, over and over.
@@ -87,12 +89,14 @@ class Client(Uploads, Files, Holding, Platforms):
             every: Seconds between two looks at an account, a tenth more or less.
             heal: Make lost files anew where their bytes are to be had, in place of only noting that they are gone.
             max_lost: Files of an account that may be given up at one look; more is rather the platform's mistake.
+            samples: Copies of each account that are read back at one look and compared, those read longest ago first, where
+                platforms give bytes back.
             hooks: By event, what to call for a notice.
 
         Returns:
             What to iterate over, for as long as it shall watch; `look()` is one round.
         """
-        return Watch(self._calls, every, heal, max_lost, hooks or {})
+        return Watch(self._calls, every, heal, max_lost, samples, hooks or {})
 
     def status(self) -> Status:
         """How everything is: accounts and their room, what expires, what is unfinished, the audit log.
@@ -105,6 +109,11 @@ class Client(Uploads, Files, Holding, Platforms):
     def recovery(self) -> Recovery:
         """What was cut short: finish it, see it, give it up."""
         return Recovery(self._calls.core.recovery())
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """How long files stay: time limits, rules, archiving, erasing."""
+        return Lifecycle(self._calls.core.lifecycle())
 
     @property
     def copies(self) -> Copies:

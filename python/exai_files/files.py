@@ -10,7 +10,7 @@ from typing import Any
 from exai_files.arguments import FileReference, Seconds
 from exai_files.calls import Calls, twin_of
 from exai_files.listing import AsyncListing, Listing, file_filter
-from exai_files.records import Content, Download, FileRecord, FileStatus
+from exai_files.records import Content, Download, FileHealth, FileRecord, FileStatus
 
 __all__ = ["AsyncFiles", "Files"]
 
@@ -137,6 +137,30 @@ class Files:
             IntegrityError: Bytes came back other than they were sent. Nothing was written.
         """
         return self._calls.download(file, to, platform, timeout).wait()
+
+    def check(
+        self,
+        file: FileReference,
+        *,
+        platform: str | None = None,
+        read: bool = False,
+        timeout: Seconds | None = None,
+    ) -> tuple[FileHealth, ...]:
+        """Ask platforms how a file's copies are. What is found is noted; what is lost is handed out no more.
+
+        Args:
+            file: Which file.
+            platform: Which platform. Default: every one that has it.
+            read: Also read back what platforms give back as it was, and compare it.
+            timeout: Deadline of the whole call.
+
+        Returns:
+            For each copy a verdict, what it follows from, and how long the platform took.
+
+        Raises:
+            NotFoundError: It is on none of them.
+        """
+        return self._calls.check(file, platform, read, timeout).wait()
 
     def delete(self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None) -> FileRecord:
         """Take a file off one platform, or off all.
@@ -267,6 +291,17 @@ class AsyncFiles:
         timeout: Seconds | None = None,
     ) -> Download:
         return await self._calls.download(file, to, platform, timeout).run()
+
+    @twin_of(Files.check)
+    async def check(
+        self,
+        file: FileReference,
+        *,
+        platform: str | None = None,
+        read: bool = False,
+        timeout: Seconds | None = None,
+    ) -> tuple[FileHealth, ...]:
+        return await self._calls.check(file, platform, read, timeout).run()
 
     @twin_of(Files.delete)
     async def delete(

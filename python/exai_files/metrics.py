@@ -4,7 +4,7 @@
     REGISTRY.register(exai_files.metrics.collector())
 
 The names are listed in the Rust core (`src/metrics.rs`); labels are platforms, accounts by their configured names,
-operations and words, never files or users. `dashboard()` is a dashboard for Grafana that shows them.
+operations and words, never files or users. `dashboard()` is a dashboard for Grafana that shows them, `alerts()` are rules for Prometheus.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 
-__all__ = ["collector", "dashboard", "text"]
+__all__ = ["alerts", "collector", "dashboard", "text"]
 
 
 def text() -> str:
@@ -46,3 +46,8 @@ def collector() -> Collector:
 def dashboard() -> str:
     """A Grafana dashboard as JSON, to be imported or provisioned; it asks for its Prometheus data source."""
     return files("exai_files").joinpath("grafana.json").read_text(encoding="utf-8")
+
+
+def alerts() -> str:
+    """Alert rules for Prometheus as YAML: lost files, full accounts, what expires, what was given up, an unsigned log."""
+    return files("exai_files").joinpath("alerts.yaml").read_text(encoding="utf-8")

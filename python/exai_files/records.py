@@ -18,6 +18,8 @@ __all__ = [
     "ContentKind",
     "Difference",
     "Download",
+    "Eviction",
+    "FileHealth",
     "FileRecord",
     "PlannedTarget",
     "PlatformInfo",
@@ -28,6 +30,7 @@ __all__ = [
     "Transfer",
     "Unasked",
     "UploadPlan",
+    "WhenFull",
 ]
 
 ContentKind = Literal["bytes", "extracted-text", "opaque"]
@@ -35,6 +38,9 @@ ContentKind = Literal["bytes", "extracted-text", "opaque"]
 
 FileStatus = Literal["live", "unplaced", "trashed"]
 """How a file is: on some platform, on none, or in the trash."""
+
+WhenFull = Literal["refuse", "evict-lru", "evict-smallest"]
+"""What is done when an account is full: refuse, or let what was used longest ago, or is smallest, make room."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -64,6 +70,7 @@ class Replica:
         created_at: When the platform stored it (UTC).
         verified_at: When the platform last confirmed it (UTC).
         expires_at: When the platform will drop it; None where no retention is stated.
+        used_at: When somebody was last given it, to the hour.
         origin: "sent" by this call, "already-there", or "adopted" after a lost reply.
     """
 
@@ -77,12 +84,14 @@ class Replica:
     created_at: datetime
     verified_at: datetime
     expires_at: datetime | None
+    used_at: datetime | None
     origin: Literal["sent", "already-there", "adopted"]
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> Replica:
         times = {name: instant(data[name]) for name in ("created_at", "verified_at")}
-        return cls(**{**data, **times, "expires_at": perhaps(data["expires_at"])})
+        absent = {name: perhaps(data[name]) for name in ("expires_at", "used_at")}
+        return cls(**{**data, **times, **absent})
 
     def __repr__(self) -> str:
         return f"Replica({self.platform}, {self.remote_id!r}, {self.purpose}, {self.origin})"
@@ -116,6 +125,7 @@ class FileRecord:
         tags: In alphabetical order.
         metadata: What else was said of it.
         trashed_at: Since when it has been in the trash (UTC); None when it is not.
+        keep_until: Until when it is wanted (UTC): then it goes. None: for ever.
         replicas: The live copies.
         choice: Where an upload `to="any"` went, and why; None for others.
     """
@@ -130,13 +140,15 @@ class FileRecord:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     trashed_at: datetime | None = None
+    keep_until: datetime | None = None
     choice: Choice | None = None
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> FileRecord:
         replicas = tuple(map(Replica._from_core, data["replicas"]))
         choice = Choice(**data["choice"]) if "choice" in data else None
-        times = {"created_at": instant(data["created_at"]), "trashed_at": perhaps(data["trashed_at"])}
+        absent = {name: perhaps(data[name]) for name in ("trashed_at", "keep_until")}
+        times = {"created_at": instant(data["created_at"]), **absent}
         return cls(**{**data, **times, "tags": tuple(data["tags"]), "replicas": replicas, "choice": choice})
 
     def on(self, platform: str) -> Replica | None:
@@ -147,6 +159,38 @@ class FileRecord:
     def __repr__(self) -> str:
         places = ", ".join(replica.platform for replica in self.replicas) or "nowhere"
         return f"FileRecord({self.name!r}, {self.size} bytes, {self.digest[:19]}…, on {places})"
+
+
+@dataclass(frozen=True)
+class FileHealth:
+    """How one copy was found to be.
+
+    Attributes:
+        verdict: "healthy", "lost" (it is handed out no more), "differs" (another size, or other bytes), "unusable" (the
+            platform could not make anything of it) or "unknown" (it could not be asked).
+        evidence: What that follows from.
+        status: The platform's own word for its state, where it has one.
+        size: Bytes, as the platform says.
+        http_status: Of the answer, where it was a refusal.
+        response_time: Seconds.
+        bytes_read: Bytes that were read back and compared; None where nothing was read.
+    """
+
+    platform: str
+    account: str
+    remote_id: str
+    verdict: Literal["healthy", "lost", "differs", "unusable", "unknown"]
+    evidence: str
+    status: str | None
+    size: int | None
+    expires_at: datetime | None
+    http_status: int | None
+    response_time: float
+    bytes_read: int | None
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> FileHealth:
+        return cls(**{**data, "expires_at": perhaps(data["expires_at"])})
 
 
 @dataclass(frozen=True)
@@ -423,11 +467,33 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class Eviction:
+    """A copy that would make room.
+
+    Attributes:
+        size: Bytes.
+        is_trashed: Whether its file is in the trash: those go first.
+    """
+
+    account: str
+    digest: str
+    name: str
+    size: int
+    is_trashed: bool
+    replica: Replica
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> Eviction:
+        return cls(**{**data, "replica": Replica._from_core(data["replica"])})
+
+
+@dataclass(frozen=True)
 class PlannedTarget:
     """What an upload would do on one platform.
 
     Attributes:
         is_there: Nothing would be sent.
+        evictions: What would be taken off the account to make room.
     """
 
     platform: str
@@ -435,6 +501,11 @@ class PlannedTarget:
     purpose: str
     remote_name: str
     is_there: bool
+    evictions: tuple[Eviction, ...]
+
+    @classmethod
+    def _from_core(cls, data: Mapping[str, Any]) -> PlannedTarget:
+        return cls(**{**data, "evictions": tuple(map(Eviction._from_core, data["evictions"]))})
 
 
 @dataclass(frozen=True)
@@ -449,7 +520,7 @@ class UploadPlan:
 
     @classmethod
     def _from_core(cls, data: Mapping[str, Any]) -> UploadPlan:
-        return cls(**{**data, "targets": tuple(PlannedTarget(**target) for target in data["targets"])})
+        return cls(**{**data, "targets": tuple(map(PlannedTarget._from_core, data["targets"]))})
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from exai_files.arguments import FileReference, Seconds
+from exai_files.arguments import FileReference, Seconds, kept_for
 from exai_files.calls import Calls, twin_of
 from exai_files.errors import NotFoundError
-from exai_files.records import FileRecord, Replica, UploadPlan
+from exai_files.records import FileRecord, Replica, UploadPlan, WhenFull
 from exai_files.sources import Source, entered, readable
 from exai_files.transfers import Progress
 
@@ -33,6 +33,8 @@ class Uploads:
         owner: str | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        for_: Seconds | None = None,
+        when_full: WhenFull | None = None,
         paranoid: bool = False,
         bulk: bool = False,
         timeout: Seconds | None = None,
@@ -53,6 +55,11 @@ class Uploads:
             owner: Who hands it over; `list(owner=…)` finds it.
             tags: Added to the file's tags.
             metadata: Put over the file's metadata; see `update`.
+            for_: How long it is wanted, in seconds or as timedelta; then it is taken off its platforms and put into the
+                trash. Default: for ever. What was wanted for longer before stays so.
+            when_full: What is done when an account is full: "refuse", or other files make room: those used longest ago
+                ("evict-lru") or the smallest ("evict-smallest"), of those that nobody holds and that can be uploaded
+                again. Default: the platform's setting, which is "refuse" where nothing is said.
             paranoid: Hash the file even if it has not changed since it was last hashed.
             bulk: It may take its time: a fifth of each rate limit is left for calls that somebody waits for.
             timeout: Deadline of the whole call, in seconds or as timedelta.
@@ -65,6 +72,7 @@ class Uploads:
         Raises:
             InvalidRequestError: The file, its name or the purpose will not do. Nothing was sent.
             FileTooLargeError: The platform's limit (bytes) is `.limit`. Nothing was sent.
+            QuotaExceededError: The account is full. Nothing was sent.
             PartialUploadError: Some platforms took it; see `.record` and `.failures`.
             PlatformError: The only platform refused or failed.
 
@@ -84,6 +92,8 @@ class Uploads:
                 owner=owner,
                 tags=tags,
                 metadata=metadata,
+                keep_for=kept_for(for_),
+                when_full=when_full,
                 paranoid=paranoid,
                 bulk=bulk,
             )
@@ -98,15 +108,17 @@ class Uploads:
         account: str | None = None,
         name: str | None = None,
         purpose: str | None = None,
+        when_full: WhenFull | None = None,
     ) -> UploadPlan:
         """What `upload` would do with the same arguments, without doing it.
 
         Raises:
             InvalidRequestError: As `upload` would, before a byte is sent.
             FileTooLargeError: Likewise.
+            QuotaExceededError: Likewise.
         """
         with readable(source, name) as given:
-            return self._calls.plan(given, to, prefer, account, purpose).wait()
+            return self._calls.plan(given, to, prefer, account, purpose, when_full).wait()
 
     def ensure(
         self,
@@ -149,6 +161,25 @@ class Uploads:
                 record = self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).wait()
                 return self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).wait()
 
+    def wait_ready(
+        self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
+    ) -> Replica:
+        """Wait until a platform has processed a file, where it is not at once.
+
+        `upload` and `ensure` wait for that, too, but give the copy when their time runs out.
+
+        Args:
+            file: Which file.
+            platform: Which platform. Default: the one that gives most.
+            timeout: How long to wait, in seconds or as timedelta.
+
+        Raises:
+            NotFoundError: It is not there.
+            ContentRejectedError: The platform could make nothing of it.
+            PlatformTimeoutError: It is not ready yet.
+        """
+        return self._calls.wait_ready(file, platform, timeout).wait()
+
 
 class AsyncUploads:
     """As `Uploads`, awaited."""
@@ -168,6 +199,8 @@ class AsyncUploads:
         owner: str | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        for_: Seconds | None = None,
+        when_full: WhenFull | None = None,
         paranoid: bool = False,
         bulk: bool = False,
         timeout: Seconds | None = None,
@@ -186,6 +219,8 @@ class AsyncUploads:
                 owner=owner,
                 tags=tags,
                 metadata=metadata,
+                keep_for=kept_for(for_),
+                when_full=when_full,
                 paranoid=paranoid,
                 bulk=bulk,
             )
@@ -201,10 +236,11 @@ class AsyncUploads:
         account: str | None = None,
         name: str | None = None,
         purpose: str | None = None,
+        when_full: WhenFull | None = None,
     ) -> UploadPlan:
         with contextlib.ExitStack() as spools:
             given = await entered(spools, source, name)
-            return await self._calls.plan(given, to, prefer, account, purpose).run()
+            return await self._calls.plan(given, to, prefer, account, purpose, when_full).run()
 
     @twin_of(Uploads.ensure)
     async def ensure(
@@ -229,3 +265,9 @@ class AsyncUploads:
             except NotFoundError:  # lost there, which is known now
                 record = await self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).run()
                 return await self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).run()
+
+    @twin_of(Uploads.wait_ready)
+    async def wait_ready(
+        self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
+    ) -> Replica:
+        return await self._calls.wait_ready(file, platform, timeout).run()

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["AsyncWatch", "Hook", "Notice", "Watch"]
 
 Event = Literal[
-    "recovered", "lost", "healed", "damaged", "renewed", "lease-failed", "unreachable", "breaker-open", "quota"
+    "recovered",
+    "lost",
+    "healed",
+    "damaged",
+    "expiring",
+    "renewed",
+    "lease-failed",
+    "gone",
+    "not-gone",
+    "unreachable",
+    "breaker-open",
+    "quota",
 ]
 
 _EVENTS = frozenset(Event.__args__)  # type: ignore[attr-defined]
@@ -38,8 +49,9 @@ class Notice:
 
     Attributes:
         event: "recovered" (something cut short was tried), "lost" (a platform does not have a file any more), "healed" (it
-            was made anew), "damaged" (it differs, or is of no use), "renewed" (a leased file has a new id),
-            "lease-failed", "unreachable" (a platform could not be asked), "breaker-open", "quota" (90 % are used).
+            was made anew), "damaged" (it differs, or is of no use), "expiring" (its platform drops it within a week),
+            "renewed" (it has a new id in place of one that ends), "lease-failed", "gone" and "not-gone" (what rules and time
+            limits take away), "unreachable" (a platform could not be asked), "breaker-open", "quota" (90 % are used).
         digest: The file, where it is about one.
         what: In words.
     """
@@ -57,13 +69,15 @@ Hook = Callable[[Notice], object]
 
 
 class _Watching:
-    def __init__(self, calls: Calls, every: Seconds, heal: bool, max_lost: int, hooks: Mapping[str, Hook]) -> None:
+    def __init__(
+        self, calls: Calls, every: Seconds, heal: bool, max_lost: int, samples: int, hooks: Mapping[str, Hook]
+    ) -> None:
         unknown = sorted(set(hooks) - _EVENTS)
         if unknown:
             raise InvalidRequestError(
                 f"nothing is told as {unknown[0]!r}", hint=f"there are {', '.join(sorted(_EVENTS))}"
             )
-        request = {"every": span(every), "heal": heal, "max_lost": max_lost}
+        request = {"every": span(every), "heal": heal, "max_lost": max_lost, "samples": samples}
         self._core: _core.Watch = calls.core.watch(as_json(request))
         self._hooks = hooks
 

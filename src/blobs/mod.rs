@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Location;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, WriteMultipart};
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, RetryConfig, WriteMultipart};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
@@ -51,6 +52,8 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     prefix: Location,
     folder: Option<PathBuf>,
+    /// The bucket's name, where it is one.
+    bucket: Option<String>,
 }
 
 /// A copy as a file of this machine; one that was fetched for it is removed with this.
@@ -92,11 +95,15 @@ impl Blobs {
         let opened = made.and_then(|()| LocalFileSystem::new_with_prefix(folder).map_err(|error| error.to_string()));
         let store = opened.map_err(|why| unusable(&format!("{}: {why}", folder.display())))?;
         let store = Arc::new(store.with_fsync(true).with_automatic_cleanup(true));
-        Ok(Blobs { store, prefix: Location::default(), folder: Some(folder.to_owned()) })
+        Ok(Blobs { store, prefix: Location::default(), folder: Some(folder.to_owned()), bucket: None })
     }
 
     fn in_bucket(options: &S3Options) -> Result<Self> {
+        if options.bucket.is_empty() {
+            return Err(unusable("s3://, which names no bucket"));
+        }
         let mut builder = AmazonS3Builder::new()
+            .with_retry(patience())
             .with_bucket_name(&options.bucket)
             .with_region(&options.region)
             .with_access_key_id(options.access_key_id.expose())
@@ -105,7 +112,8 @@ impl Blobs {
             builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
         }
         let store = builder.build().map_err(|error| unusable(&format!("{}: {error}", options.bucket)))?;
-        Ok(Blobs { store: Arc::new(store), prefix: Location::from(options.prefix.as_str()), folder: None })
+        let prefix = Location::from(options.prefix.as_str());
+        Ok(Blobs { store: Arc::new(store), prefix, folder: None, bucket: Some(options.bucket.clone()) })
     }
 
     fn location(&self, digest: &Digest) -> Location {
@@ -121,16 +129,16 @@ impl Blobs {
         match self.store.head(&self.location(digest)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(failed("asked for", digest, &error)),
+            Err(error) => Err(self.failed("asked for", digest, &error)),
         }
     }
 
-    /// Keeps a copy of `size` bytes, unless there is one.
+    /// Keeps a copy of `size` bytes, unless there is one that holds them.
     ///
     /// # Errors
     /// `Integrity` when the bytes are not those of the digest: nothing is kept then; `Registry` when it cannot be written.
     pub async fn keep(&self, digest: &Digest, size: u64, bytes: ByteStream) -> Result<()> {
-        if self.size(digest).await? == Some(size) {
+        if self.is_whole(digest, size, true).await? {
             return Ok(());
         }
         failpoint("copy", "begin")?;
@@ -146,15 +154,15 @@ impl Blobs {
             whole.extend_from_slice(&piece);
         }
         check(digest, hasher)?;
-        // What is there is of another size: it was damaged.
+        // What is there was damaged.
         let payload = PutPayload::from(whole);
         let put = self.store.put_opts(&self.location(digest), payload, PutMode::Overwrite.into()).await;
-        put.map(drop).map_err(|error| failed("written", digest, &error))
+        put.map(drop).map_err(|error| self.failed("written", digest, &error))
     }
 
     async fn put_in_parts(&self, digest: &Digest, mut bytes: ByteStream) -> Result<()> {
         let begun = self.store.put_multipart(&self.location(digest)).await;
-        let upload = begun.map_err(|error| failed("written", digest, &error))?;
+        let upload = begun.map_err(|error| self.failed("written", digest, &error))?;
         let mut writer = WriteMultipart::new(upload);
         let mut hasher = Sha256::new();
         let outcome = loop {
@@ -164,14 +172,14 @@ impl Blobs {
                 Some(Ok(piece)) => {
                     hasher.update(&piece);
                     if let Err(error) = writer.wait_for_capacity(4).await {
-                        break Err(failed("written", digest, &error));
+                        break Err(self.failed("written", digest, &error));
                     }
                     writer.put(piece);
                 }
             }
         };
         match outcome {
-            Ok(()) => writer.finish().await.map(drop).map_err(|error| failed("written", digest, &error)),
+            Ok(()) => writer.finish().await.map(drop).map_err(|error| self.failed("written", digest, &error)),
             Err(error) => {
                 let _ = writer.abort().await;
                 Err(error)
@@ -205,7 +213,7 @@ impl Blobs {
     /// # Errors
     /// `NotFound`; `Registry`.
     async fn read(&self, digest: &Digest) -> Result<ByteStream> {
-        let got = self.store.get(&self.location(digest)).await.map_err(|error| failed("read", digest, &error))?;
+        let got = self.store.get(&self.location(digest)).await.map_err(|error| self.failed("read", digest, &error))?;
         Ok(got.into_stream().map_err(std::io::Error::other).boxed())
     }
 
@@ -235,7 +243,7 @@ impl Blobs {
         failpoint("copy", "remove")?;
         match self.store.delete(&self.location(digest)).await {
             Err(error) if !matches!(error, object_store::Error::NotFound { .. }) => {
-                Err(failed("removed", digest, &error))
+                Err(self.failed("removed", digest, &error))
             }
             _ => Ok(()),
         }
@@ -247,10 +255,10 @@ impl Blobs {
     /// `Registry`.
     pub async fn list(&self) -> Result<Vec<Blob>> {
         let under = self.prefix.clone().join(ROOT);
-        let listed: Vec<_> =
-            self.store.list(Some(&under)).try_collect().await.map_err(|error| {
-                Error::new(ErrorKind::Registry, format!("the kept copies cannot be listed: {error}"))
-            })?;
+        let listed: Vec<_> = self.store.list(Some(&under)).try_collect().await.map_err(|error| {
+            let (why, hint) = self.why(&error);
+            Error::new(ErrorKind::Registry, format!("the kept copies cannot be listed: {why}")).with_hint(hint)
+        })?;
         let blob = |meta: &object_store::ObjectMeta| {
             let digest = Digest::from_hex(meta.location.filename()?)?;
             let written_at = Timestamp(meta.last_modified.timestamp_micros());
@@ -258,6 +266,35 @@ impl Blobs {
         };
         Ok(listed.iter().filter_map(blob).collect())
     }
+
+    fn failed(&self, what: &str, digest: &Digest, error: &object_store::Error) -> Error {
+        let (why, hint) = self.why(error);
+        Error::new(ErrorKind::Registry, format!("the kept copy of {digest} cannot be {what}: {why}")).with_hint(hint)
+    }
+
+    /// What the store's error says, without the page that a server may have sent, and what to do about it.
+    fn why(&self, error: &object_store::Error) -> (String, &'static str) {
+        let text = error.to_string();
+        let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
+        if let (Some("NoSuchBucket"), Some(bucket)) = (code, &self.bucket) {
+            return (format!("there is no bucket {bucket}"), "make it, or mend `copies.place`");
+        }
+        let is_refused = text.contains("403 Forbidden") || text.contains("401 Unauthorized");
+        let hint = match &self.bucket {
+            Some(_) if is_refused => {
+                "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do in `copies.place`"
+            }
+            _ => "check `copies.place`, the disk or the store",
+        };
+        let line = text.split(['\n', '<']).next().unwrap_or_default().trim_end_matches([':', ' ']);
+        (code.map_or_else(|| line.to_owned(), |code| format!("{line} ({code})")), hint)
+    }
+}
+
+/// A store that is down is given a few seconds: somebody may be waiting, and what failed is tried again later.
+fn patience() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries: 4, retry_timeout: Duration::from_secs(30) }
 }
 
 /// Readable by nobody else.
@@ -276,14 +313,6 @@ fn check(digest: &Digest, hasher: Sha256) -> Result<()> {
 fn unusable(why: &str) -> Error {
     Error::new(ErrorKind::Config, format!("copies cannot be kept in {why}"))
         .with_hint("name a folder that this user may write to, or s3://bucket/prefix")
-}
-
-fn failed(what: &str, digest: &Digest, error: &object_store::Error) -> Error {
-    // Of the error only the first line: the rest may be a server's page.
-    let why = error.to_string();
-    let why = why.lines().next().unwrap_or_default();
-    Error::new(ErrorKind::Registry, format!("the kept copy of {digest} cannot be {what}: {why}"))
-        .with_hint("check `copies.place`, the disk or the store")
 }
 
 fn unread(digest: &Digest, error: std::io::Error) -> Error {

@@ -2,7 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{Kind, PLATFORM, SETTINGS, Setting};
+use super::kind::Kind;
+use super::schema::{PLATFORM, RULE, SETTINGS, Setting};
+
+/// What fits on a line.
+const WIDE: usize = 116;
 
 const HEAD: &str = r#"# exai-files: every setting, with its default. Uncomment what you change.
 # Read from EXAI_FILES_CONFIG, ./exai-files.toml or <config directory>/exai-files/config.toml.
@@ -38,9 +42,17 @@ pub(super) fn example() -> String {
         let (level, name) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
         if level != table {
             table = level;
-            let _ = write!(text, "\n[{}]\n", level.replace('*', "moonshot"));
+            let _ = write!(
+                text,
+                "\n[{}]\n",
+                level.replace('*', if level.starts_with("lifecycle") { "reports" } else { "moonshot" })
+            );
         }
-        let _ = writeln!(text, "# {}\n# {name} = {}", setting.doc, value(setting));
+        let given = format!("# {name} = {}", value(setting));
+        let _ = match given.len() + setting.doc.len() < WIDE {
+            true => writeln!(text, "{given}  # {}", setting.doc),
+            false => writeln!(text, "# {}\n{given}", setting.doc),
+        };
     }
     text + TAIL
 }
@@ -55,6 +67,9 @@ fn value(setting: &Setting) -> String {
         ("", Kind::DatabaseUrl) => "\"postgres://localhost/exai_files\"".into(),
         ("", Kind::RedisUrl) => "\"redis://localhost:6379\"".into(),
         ("", Kind::ProxyUrl) => "\"http://proxy.example.com:3128\"".into(),
+        ("", Kind::Text) if setting.path.starts_with(RULE) => {
+            format!("{:?}", if setting.path.ends_with("tag") { "report" } else { "zai" })
+        }
         ("", Kind::Text) if setting.path.ends_with("api_key_env") => "\"MOONSHOT_API_KEY\"".into(),
         ("", Kind::Text) => "\"file-extract\"".into(),
         ("", Kind::Count { min, .. }) => min.max(1).to_string(),

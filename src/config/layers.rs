@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::schema::{self, Kind, SETTINGS, Setting};
+use super::kind::{self, Kind};
+use super::schema::{self, SETTINGS, Setting};
 use crate::model::PlatformId;
 
 /// Where a value comes from.
@@ -58,7 +59,7 @@ impl Layers {
     pub(super) fn defaults() -> Self {
         let mut layers = Layers::default();
         for setting in SETTINGS.iter().filter(|setting| !setting.path.contains('*')) {
-            if let Some(Ok(value)) = setting.default().map(|value| setting.check(&value)) {
+            if let Some(Ok(value)) = setting.default().map(|value| setting.kind.check(&value)) {
                 layers.values.insert(setting.path.to_owned(), (value, Origin::Default));
             }
         }
@@ -179,7 +180,7 @@ impl Layers {
             return;
         }
         let is_in_file = matches!(origin, Origin::File { .. } | Origin::Profile { .. });
-        let has_password = |text: &str| schema::without_password(text) != text;
+        let has_password = |text: &str| kind::without_password(text) != text;
         let is_url = matches!(setting.kind, Kind::RedisUrl | Kind::DatabaseUrl);
         if is_url && is_in_file && value.as_str().is_some_and(has_password) {
             let variable = format!("{PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"));
@@ -188,7 +189,7 @@ impl Layers {
             ));
             return;
         }
-        match setting.check(value) {
+        match setting.kind.check(value) {
             Ok(value) => {
                 self.values.insert(path, (value, origin));
             }

@@ -5,7 +5,9 @@
 
 mod accounts;
 mod example;
+mod kind;
 mod layers;
+mod lifecycle;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +19,15 @@ use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, PlatformId, Secret};
+use crate::policy::quota::WhenFull;
+use crate::policy::retention::Rule;
 
+pub use kind::database_url;
 pub use layers::Origin;
-pub use schema::database_url;
 
+use kind::Kind;
 use layers::Layers;
-use schema::{Kind, SETTINGS};
+use schema::SETTINGS;
 
 /// The platforms that need no `kind`.
 const BUILT_IN: [&str; 3] = ["moonshot", "zai", "zhipu"];
@@ -60,6 +65,8 @@ pub struct Config {
     pub registry_url: Option<Secret>,
     /// Id and secret of the key to an S3-compatible store, from the usual variables.
     pub s3_key: Option<(Secret, Secret)>,
+    /// How long files stay, by the names of the rules.
+    pub rules: Vec<Rule>,
     /// Who runs this process.
     pub user: Option<String>,
 }
@@ -72,6 +79,7 @@ pub struct PlatformConfig {
     pub base_url: Option<String>,
     pub auth_is_jwt: bool,
     pub purpose: Option<String>,
+    pub when_full: Option<WhenFull>,
     pub commit_horizon: Option<Duration>,
     /// `None` for the built-in platforms.
     pub compatible: Option<Value>,
@@ -115,6 +123,7 @@ impl Config {
             redis_url: None,
             registry_url: None,
             s3_key: None,
+            rules: Vec::new(),
             user: None,
             values: layers.values,
             env: sources.env,
@@ -137,7 +146,7 @@ impl Config {
             match schema::find(path).map(|setting| setting.kind) {
                 Some(Kind::Secret) => *value = Value::from("set"),
                 Some(Kind::RedisUrl | Kind::DatabaseUrl) => {
-                    *value = Value::from(schema::without_password(value.as_str().unwrap_or_default()));
+                    *value = Value::from(kind::without_password(value.as_str().unwrap_or_default()));
                 }
                 _ => {}
             }
@@ -218,6 +227,7 @@ impl Config {
         }
         self.platforms = self.platform_names().iter().filter_map(|name| self.platform(name, faults)).collect();
         self.default_platforms = self.named_platforms(faults);
+        self.rules = self.rules(faults);
     }
 
     fn default_registry(&self) -> Option<PathBuf> {
@@ -277,6 +287,7 @@ impl Config {
             base_url: self.text(&of("base_url")).map(str::to_owned),
             auth_is_jwt: self.text(&of("auth")) == Some("jwt"),
             purpose: self.text(&of("purpose")).map(str::to_owned),
+            when_full: self.text(&of("when_full")).and_then(|word| WhenFull::parse(word).ok()),
             commit_horizon: self.duration(&of("commit_horizon")),
             compatible: (!built_in).then(|| self.compatible(name)),
             key_variables: self.key_variables(name),

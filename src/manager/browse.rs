@@ -110,6 +110,30 @@ impl Manager {
         }
     }
 
+    /// A platform's own description of a copy.
+    pub(crate) async fn describe(&self, replica: &Replica, deadline: Instant) -> Result<FileObject> {
+        self.remote(self.holder(replica)?, &replica.remote_id, &replica.purpose, deadline).await
+    }
+
+    /// Notes that its platform has lost a copy.
+    pub(crate) async fn note_lost(&self, replica: &Replica) -> Result<()> {
+        self.note_gone(replica).await.map(drop)
+    }
+
+    /// The copies of a file on a platform, or on all, of accounts that are connected.
+    ///
+    /// # Errors
+    /// `NotFound` when there are none.
+    pub(crate) fn replicas_on<'r>(
+        &self,
+        record: &'r FileRecord,
+        platform: Option<&PlatformId>,
+    ) -> Result<Vec<&'r Replica>> {
+        self.choose(&record.replicas, platform, &record.name)?;
+        let there = |replica: &&Replica| platform.is_none_or(|id| replica.platform == *id) && self.is_ours(replica);
+        Ok(record.replicas.iter().filter(there).collect())
+    }
+
     async fn note_gone(&self, replica: &Replica) -> Result<bool> {
         tracing::warn!(platform = %replica.platform, file = %replica.remote_id, "a file we placed is gone from its platform");
         self.registry.mark_gone(replica, Gone::Lost).await.map(|()| false)

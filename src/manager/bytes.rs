@@ -4,7 +4,7 @@ use super::Manager;
 use super::upload::Prepared;
 use crate::blobs::{Blobs, Fetched};
 use crate::content::{Progress, Source};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Digest;
 
 /// Bytes that should be those of a content; whoever reads them checks.
@@ -28,9 +28,9 @@ impl Manager {
         self.blobs.as_ref()
     }
 
-    /// The places where a content's bytes may be, the surest first.
-    pub(super) async fn bytes_of(&self, digest: &Digest) -> Result<Vec<Found>> {
-        let mut found = Vec::new();
+    /// The places where a content's bytes may be, the surest first, and why its copy cannot be had now if it may be there.
+    pub(super) async fn bytes_of(&self, digest: &Digest) -> Result<(Vec<Found>, Option<Error>)> {
+        let (mut found, mut unanswered) = (Vec::new(), None);
         if let Some(blobs) = &self.blobs {
             match blobs.fetch(digest).await {
                 Ok(Some(fetched)) => {
@@ -38,13 +38,16 @@ impl Manager {
                     found.push(Found { source, strategy: "reupload-from-copy", _fetched: Some(fetched) });
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "a kept copy cannot be had"),
+                Err(error) => {
+                    tracing::warn!(%error, "a kept copy cannot be had");
+                    unanswered = Some(error);
+                }
             }
         }
         for path in self.registry.source_paths(digest).await? {
             found.push(Found { source: Source::Path(path.into()), strategy: "reupload-from-path", _fetched: None });
         }
-        Ok(found)
+        Ok((found, unanswered))
     }
 
     /// Keeps a copy of a file that is about to be sent, where copies are kept.

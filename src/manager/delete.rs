@@ -18,6 +18,21 @@ impl Manager {
     /// # Errors
     /// `NotFound` when it is on none of them; the first refusing platform's error, after all were asked.
     pub async fn delete(&self, reference: &str, platform: Option<&PlatformId>, within: Duration) -> Result<FileRecord> {
+        let record = self.take_off_platforms(reference, platform, within).await?;
+        // What somebody wanted on no platform any more needs no copy: `collect_copies` removes it.
+        if record.replicas.is_empty() && self.registry.is_kept(&record.digest).await? {
+            self.registry.forget_kept(&record.digest, "removed").await?;
+        }
+        Ok(record)
+    }
+
+    /// The same, but our copy of the file stays.
+    pub(crate) async fn take_off_platforms(
+        &self,
+        reference: &str,
+        platform: Option<&PlatformId>,
+        within: Duration,
+    ) -> Result<FileRecord> {
         let deadline = Instant::now() + within;
         let mut record = self.registry.resolve(reference).await?;
         if let Some(platform) = platform {
@@ -31,7 +46,7 @@ impl Manager {
         }
         let mut outcome = Ok(());
         for replica in &doomed {
-            outcome = outcome.and(self.delete_replica(replica, deadline).await);
+            outcome = outcome.and(self.delete_replica(replica, Gone::Deleted, deadline).await);
         }
         outcome?;
         let is_doomed = |r: &Replica| doomed.iter().any(|d| (&d.platform, &d.remote_id) == (&r.platform, &r.remote_id));
@@ -39,20 +54,24 @@ impl Manager {
         Ok(record)
     }
 
-    pub(super) async fn delete_replica(&self, replica: &Replica, deadline: Instant) -> Result<()> {
+    /// Deletes a copy that is handed out no more, `why` being ours to delete it.
+    pub(super) async fn delete_replica(&self, replica: &Replica, why: Gone, deadline: Instant) -> Result<()> {
+        let gone = self.take_off(replica, deadline).await?;
+        self.registry.mark_gone(replica, if why == Gone::Evicted { why } else { gone }).await
+    }
+
+    /// Removes a copy from its platform. What the platform keeps for certain is handed out again.
+    pub(super) async fn take_off(&self, replica: &Replica, deadline: Instant) -> Result<Gone> {
         let connection = self.holder(replica)?;
-        match self.remove(connection, &replica.remote_id, deadline).await {
-            Ok(()) => {
-                let gone = self.see_it_gone(connection, replica, deadline).await?;
-                self.registry.mark_gone(replica, gone).await
-            }
-            Err(error) => {
-                if !error.is_ambiguous() {
-                    self.registry.keep(replica, &error).await?;
-                }
-                Err(error)
-            }
+        let outcome = self.remove(connection, &replica.remote_id, deadline).await;
+        if let Err(error) = &outcome
+            && !error.is_ambiguous()
+        {
+            self.registry.keep(replica, error).await?;
         }
+        outcome?;
+        self.usage.forget(&replica.platform);
+        self.see_it_gone(connection, replica, deadline).await
     }
 
     /// A platform's word that it deleted a file is looked into, where it can be asked for one.

@@ -8,7 +8,8 @@ use super::Manager;
 use super::progress::Transfers;
 use super::upload::UploadRequest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, FileRecord, PlatformId, Purpose, Replica};
+use crate::model::{AccountId, FileRecord, Keep, PlatformId, Purpose, Replica};
+use crate::policy::quota::WhenFull;
 use crate::registry::Labels;
 use crate::resilience::Lane;
 
@@ -24,6 +25,8 @@ pub struct EnsureRequest {
     pub max_age: Duration,
     /// How long it must live yet: one that its platform drops before is made anew.
     pub min_ttl: Duration,
+    /// What is done when an account is full; default: as is configured.
+    pub when_full: Option<WhenFull>,
     pub deadline: Duration,
 }
 
@@ -32,7 +35,7 @@ impl Manager {
     ///
     /// # Errors
     /// `NotFound` when the platform has lost it and none of the paths it was uploaded from still holds these
-    /// bytes; else as [`upload`](Self::upload).
+    /// bytes; `Registry` when its kept copy cannot be had now; else as [`upload`](Self::upload).
     pub async fn ensure(&self, reference: &str, request: EnsureRequest, transfers: &Transfers) -> Result<Replica> {
         let begun = Instant::now();
         let record = self.usable(reference).await?;
@@ -40,7 +43,8 @@ impl Manager {
             return Ok(replica);
         }
         let left = request.deadline.saturating_sub(begun.elapsed());
-        for found in self.bytes_of(&record.digest).await? {
+        let (found, unanswered) = self.bytes_of(&record.digest).await?;
+        for found in found {
             let upload = UploadRequest {
                 source: found.source.clone(),
                 name: Some(record.name.clone()),
@@ -51,6 +55,8 @@ impl Manager {
                 labels: Labels::default(),
                 paranoid: false,
                 min_ttl: Some(request.min_ttl),
+                keep: Keep::AsItIs,
+                when_full: request.when_full,
                 lane: Lane::Interactive,
                 deadline: left,
             };
@@ -60,6 +66,9 @@ impl Manager {
                 let record = self.upload(upload, transfers).await?;
                 return self.choose(&record.replicas, Some(&request.platform), &record.name).cloned();
             }
+        }
+        if let Some(error) = unanswered {
+            return Err(error);
         }
         Err(Error::new(
             ErrorKind::NotFound,
@@ -85,7 +94,10 @@ impl Manager {
         let Some(replica) = record.replicas.iter().find(there) else { return Ok(None) };
         let is_fresh = now.since(replica.verified_at) <= request.max_age;
         match is_fresh || self.verify(replica, request.deadline).await? {
-            true => Ok(Some(replica.clone())),
+            true => {
+                self.registry.note_use(replica);
+                Ok(Some(replica.clone()))
+            }
             false => Ok(None),
         }
     }

@@ -6,8 +6,8 @@ use super::Manager;
 use super::ensure::EnsureRequest;
 use super::progress::Transfers;
 use crate::error::Result;
-use crate::model::Replica;
-use crate::registry::{Hold, HoldKind};
+use crate::model::{HoldKind, Replica};
+use crate::registry::Hold;
 
 impl Manager {
     /// Makes sure that a platform has a file and keeps it for so long, and says so to everyone: nobody deletes it there

@@ -10,10 +10,13 @@ mod existing_tool;
 mod health;
 mod holds;
 mod labels;
+mod lifecycle;
 mod orphan;
 mod progress;
 mod read;
+mod ready;
 mod recover;
+mod room;
 mod send;
 mod single_flight;
 mod spread;
@@ -31,6 +34,8 @@ use crate::content::SourcePolicy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Operation, PlatformId, Replica};
 use crate::platform::Platform;
+use crate::policy::quota::WhenFull;
+use crate::policy::retention::Rule;
 use crate::registry::Registry;
 use crate::resilience::{Resilience, SharedState};
 
@@ -38,10 +43,12 @@ pub use browse::{PlatformInfo, RemoteListing};
 pub use choose::{Because, Choice};
 pub use ensure::EnsureRequest;
 pub use health::PlatformHealth;
+pub use lifecycle::{ErasedReplica, Erasure};
 pub use orphan::is_name_of;
 pub use progress::{Phase, Transfer, Transfers};
 pub use read::{Content, Download};
 pub(crate) use recover::Ending;
+pub use room::Eviction;
 pub use upload::{Plan, PlannedTarget, UploadRequest};
 
 use single_flight::SingleFlight;
@@ -53,6 +60,8 @@ pub struct Connection {
     pub resilience: Arc<Resilience>,
     /// The purpose used when a call names none; `None` leaves it to the file's type.
     pub purpose: Option<String>,
+    /// What is done when an account is full, where a call says nothing else.
+    pub when_full: Option<WhenFull>,
     /// How long after its sending an upload without an answer may still turn up in a listing.
     pub commit_horizon: Duration,
 }
@@ -75,6 +84,10 @@ pub struct ManagerOptions {
     pub upload_sends: u32,
     /// Times that what was cut short is tried to be finished.
     pub recovery_attempts: u64,
+    /// How long files stay.
+    pub rules: Vec<Rule>,
+    /// How long they stay in the trash; `None` for ever.
+    pub trash_period: Option<Duration>,
     /// Where uploads go that name no platform.
     pub default_platforms: Vec<PlatformId>,
     /// Platforms without a key, and the variables that may hold it.
@@ -89,6 +102,8 @@ impl Default for ManagerOptions {
             tag_names: true,
             upload_sends: 4,
             recovery_attempts: 10,
+            rules: Vec::new(),
+            trash_period: Some(Duration::from_secs(30 * 86_400)),
             default_platforms: Vec::new(),
             missing_keys: BTreeMap::new(),
         }
@@ -200,6 +215,14 @@ impl Manager {
     /// The largest age that a platform lets a file reach, where it states one.
     pub(crate) fn retention(&self, platform: &PlatformId) -> Option<Duration> {
         self.platform(platform).ok()?.platform.capabilities().retention()
+    }
+
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.options.rules
+    }
+
+    pub(crate) fn trash_period(&self) -> Option<Duration> {
+        self.options.trash_period
     }
 
     pub(crate) fn recovery_attempts(&self) -> u64 {

@@ -70,6 +70,7 @@ impl Manager {
             return Ok(text);
         }
         let replica = self.choose(&record.replicas, platform, &record.name)?.clone();
+        self.registry.note_use(&replica);
         let content = self.fetch(&record, &replica, deadline).await?;
         let text = match content.text {
             Some(text) => text,
@@ -112,9 +113,28 @@ impl Manager {
         Ok(Download { path, platform: replica.platform, kind, size: written.0, digest: written.1, is_original })
     }
 
+    /// The digest of the bytes that a platform gives back for a copy, and their number.
+    pub(crate) async fn digest_there(&self, replica: &Replica, deadline: Instant) -> Result<(Digest, u64)> {
+        let connection = self.holder(replica)?;
+        let content = connection
+            .resilience
+            .call(Operation::Content, deadline, || async {
+                connection.platform.content(&replica.remote_id, &replica.purpose, deadline).await
+            })
+            .await?;
+        let (mut stream, mut size, mut hasher) = (content.stream, 0, Sha256::new());
+        while let Some(piece) = stream.next().await {
+            let piece = piece?;
+            size += piece.len() as u64;
+            hasher.update(&piece);
+        }
+        Ok((Digest(hasher.finalize().into()), size))
+    }
+
     async fn located(&self, reference: &str, platform: Option<&PlatformId>) -> Result<(FileRecord, Replica)> {
         let record = self.usable(reference).await?;
         let replica = self.choose(&record.replicas, platform, &record.name)?.clone();
+        self.registry.note_use(&replica);
         Ok((record, replica))
     }
 

@@ -10,7 +10,7 @@ use super::send::Unanswered;
 use super::upload::{Target, UploadRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Origin, Replica};
-use crate::registry::{Claim, Labels, OpenUpload};
+use crate::registry::{Claim, Gone, Labels, OpenUpload};
 use crate::resilience::Lane;
 
 /// How an upload that was cut short ended.
@@ -28,11 +28,12 @@ impl Manager {
     /// Finishes an upload: adopts what the platform has of it, sends it where its bytes are still to be had, or undoes it.
     ///
     /// # Errors
-    /// Those of the platform: nothing is known for certain yet, and it is to be tried again.
+    /// Those of the platform, and of the kept copies: nothing is known for certain yet, and it is to be tried again.
     pub(crate) async fn finish_upload(&self, open: &OpenUpload, within: Duration) -> Result<Ending> {
         let deadline = Instant::now() + within;
         let placement = &open.new.placement;
-        for found in self.bytes_of(&placement.digest).await? {
+        let (found, unanswered) = self.bytes_of(&placement.digest).await?;
+        for found in found {
             let upload = UploadRequest {
                 source: found.source.clone(),
                 name: Some(open.new.name.clone()),
@@ -43,6 +44,8 @@ impl Manager {
                 labels: Labels::default(),
                 paranoid: false,
                 min_ttl: None,
+                keep: open.new.keep,
+                when_full: None,
                 lane: Lane::Bulk,
                 deadline: deadline.saturating_duration_since(Instant::now()),
             };
@@ -58,7 +61,10 @@ impl Manager {
                 });
             }
         }
-        self.finish_without_bytes(open, deadline).await
+        match unanswered {
+            Some(error) => Err(error),
+            None => self.finish_without_bytes(open, deadline).await,
+        }
     }
 
     async fn finish_without_bytes(&self, open: &OpenUpload, deadline: Instant) -> Result<Ending> {
@@ -71,6 +77,7 @@ impl Manager {
             intent: open.new.clone(),
             content: capabilities.rule(placement.purpose.as_str()).map(|rule| rule.content).unwrap_or_default(),
             lane: Lane::Bulk,
+            when_full: connection.when_full.unwrap_or_default(),
             retention: capabilities.retention(),
         };
         let Claim::Ours(mut claim) = self.registry.intend(open.new.clone(), Vec::new()).await? else {
@@ -118,6 +125,6 @@ impl Manager {
     /// # Errors
     /// Those of the platform.
     pub(crate) async fn finish_delete(&self, replica: &Replica, within: Duration) -> Result<()> {
-        self.delete_replica(replica, Instant::now() + within).await
+        self.delete_replica(replica, Gone::Deleted, Instant::now() + within).await
     }
 }

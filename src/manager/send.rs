@@ -23,10 +23,10 @@ use crate::resilience::Ask;
 const CLAIM_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(250);
 
 /// Pauses between two looks at a file that is still being processed.
-const READY_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(5);
+pub(super) const READY_POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(5);
 
 /// How long a status word that nobody documents is taken for "not yet".
-const UNKNOWN_STATUS_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const UNKNOWN_STATUS_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the platform now has, and how we know.
 struct Stored {
@@ -52,15 +52,22 @@ impl Manager {
         deadline: Instant,
     ) -> Result<Replica> {
         if let Some(replica) = self.already_there(target, file) {
+            self.registry.note_use(&replica);
             return Ok(replica);
         }
         let turn = self.in_flight.turn(&target.intent.placement);
         let _turn = timeout_at(deadline, turn).await.map_err(|_| still_held(target))?;
         let mut accounts = self.by_room(&target.accounts, file.identity.size).await?;
+        if self.holding(target, file).is_none() {
+            self.have_room(&accounts, file.identity.size, target.when_full, deadline).await?;
+        }
         loop {
             let target = Target { accounts: accounts.clone(), ..target.on(accounts[0]) };
             let claim = match self.claim(&target, deadline).await? {
-                Claimed::AlreadyThere(replica) => return Ok(replica),
+                Claimed::AlreadyThere(replica) => {
+                    self.registry.note_use(&replica);
+                    return Ok(replica);
+                }
                 Claimed::Ours(claim) => claim,
             };
             // It may have been begun on another account already.
@@ -89,7 +96,7 @@ impl Manager {
         claim.may_be_stored_if(move || progress.sent() >= size);
         let outcome = tokio::select! {
             outcome = self.deliver(file, target, &claim, tracker, deadline) => outcome,
-            lost = self.keep(&claim) => Err(lost),
+            lost = self.keep_claim(&claim) => Err(lost),
         };
         let replica = match outcome {
             Ok(stored) => self.settle(target, claim, stored, deadline).await?,
@@ -121,6 +128,7 @@ impl Manager {
         let known = file.known.as_ref().filter(|record| {
             record.name == file.source.name
                 && record.trashed_at.is_none()
+                && target.intent.keep.is_met_by(record.keep_until)
                 && (owner.is_none() || record.owner == *owner)
         })?;
         known.replicas.iter().find(|replica| target.is_met_by(replica) && replica.is_live(now)).cloned()
@@ -142,7 +150,7 @@ impl Manager {
     }
 
     /// Keeps the claim alive; ends only when another one has it.
-    async fn keep(&self, intent: &Intent) -> Error {
+    async fn keep_claim(&self, intent: &Intent) -> Error {
         loop {
             sleep(RENEW_EVERY).await;
             match self.registry.renew(intent).await {

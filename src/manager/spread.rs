@@ -35,6 +35,11 @@ impl KnownUsage {
         known.insert(platform.clone(), Counted { at: Instant::now(), by_account });
     }
 
+    /// Something was taken away: it is counted anew.
+    pub(super) fn forget(&self, platform: &PlatformId) {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(platform);
+    }
+
     /// One more file, just sent.
     pub(super) fn add(&self, platform: &PlatformId, account: &AccountId, size: u64) {
         let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -57,18 +62,20 @@ struct Rank {
 }
 
 impl Manager {
+    /// What the accounts of a platform hold, as counted lately.
+    pub(super) async fn usage_of(&self, platform: &PlatformId) -> Result<HashMap<AccountId, Usage>> {
+        if let Some(usage) = self.usage.of(platform) {
+            return Ok(usage);
+        }
+        let counted = self.registry.usage(platform).await?;
+        self.usage.set(platform, counted.clone());
+        Ok(counted)
+    }
+
     /// Accounts by how well they can take so many bytes, the best first.
     pub(super) async fn by_room<'m>(&self, accounts: &[&'m Connection], size: u64) -> Result<Vec<&'m Connection>> {
         let [first, _, ..] = accounts else { return Ok(accounts.to_vec()) };
-        let platform = first.platform.id();
-        let usage = match self.usage.of(platform) {
-            Some(usage) => usage,
-            None => {
-                let counted = self.registry.usage(platform).await?;
-                self.usage.set(platform, counted.clone());
-                counted
-            }
-        };
+        let usage = self.usage_of(first.platform.id()).await?;
         let mut ranked = Vec::with_capacity(accounts.len());
         for connection in accounts {
             let held = usage.get(connection.platform.account()).copied().unwrap_or_default();

@@ -7,11 +7,13 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::progress::{Phase, Tracker, Transfers};
+use super::room::Eviction;
 use super::{Connection, Manager};
 use crate::content::{OpenSource, Source, tagged_name};
 use crate::error::{Error, ErrorKind, Partial, Result};
 use crate::metrics::{Account, metrics};
-use crate::model::{AccountId, ContentKind, Digest, FileRecord, Identity, Origin, PlatformId, Purpose, Replica};
+use crate::model::{AccountId, ContentKind, Digest, FileRecord, Identity, Keep, Origin, PlatformId, Purpose, Replica};
+use crate::policy::quota::WhenFull;
 use crate::registry::{Labels, NewIntent, Placement};
 use crate::resilience::Lane;
 
@@ -35,6 +37,10 @@ pub struct UploadRequest {
     pub paranoid: bool,
     /// How long a copy that is there must live yet; one that does not is made anew.
     pub min_ttl: Option<Duration>,
+    /// How long it is wanted.
+    pub keep: Keep,
+    /// What is done when an account is full; default: as is configured.
+    pub when_full: Option<WhenFull>,
     /// Whether somebody waits for it.
     pub lane: Lane,
     /// For everything: queues, retries and transfer.
@@ -61,6 +67,7 @@ pub(super) struct Target<'m> {
     pub(super) intent: NewIntent,
     pub(super) content: ContentKind,
     pub(super) lane: Lane,
+    pub(super) when_full: WhenFull,
     /// The largest age the platform lets a file reach.
     pub(super) retention: Option<Duration>,
 }
@@ -102,6 +109,8 @@ pub struct PlannedTarget {
     pub remote_name: String,
     /// Nothing would be sent.
     pub is_there: bool,
+    /// What would be taken off the account to make room.
+    pub evictions: Vec<Eviction>,
 }
 
 impl Manager {
@@ -117,6 +126,10 @@ impl Manager {
             let target = self.target(platform, &file, request)?;
             let there = self.holding(&target, &file);
             let best = self.by_room(&target.accounts, file.identity.size).await?;
+            let evictions = match there {
+                Some(_) => Vec::new(),
+                None => self.to_evict(&best, file.identity.size, target.when_full).await?,
+            };
             let account = there.map_or(best[0].platform.account(), |replica| &replica.account).clone();
             let NewIntent { placement, remote_name, .. } = target.intent;
             targets.push(PlannedTarget {
@@ -125,6 +138,7 @@ impl Manager {
                 purpose: placement.purpose,
                 remote_name,
                 is_there: there.is_some(),
+                evictions,
             });
         }
         let Prepared { source, identity, .. } = file;
@@ -159,7 +173,11 @@ impl Manager {
         let mut file = self.prepare(request, &platforms).await?;
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
         self.remember(&file);
-        self.keep_copy(&file).await?;
+        let keeping = tokio::time::timeout_at(deadline, self.keep_copy(&file)).await;
+        keeping.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::TimedOut, "the time given ran out while a copy was kept; nothing was sent")
+                .with_hint("see why the store of `copies.place` is slow, or give more time"))
+        })?;
         transfers.clear();
         let mut placing = Vec::with_capacity(targets.len());
         for target in &targets {
@@ -172,11 +190,11 @@ impl Manager {
         if is_placed && !is_said {
             file.known = Some(self.registry.label(&file.identity.digest, request.labels.clone()).await?);
         }
-        conclude(file, request.owner.clone(), outcomes, self.clock.now())
+        conclude(file, request.owner.clone(), request.keep, outcomes, self.clock.now())
     }
 
     /// The live replica on one of the accounts, if the file is known to have one.
-    fn holding<'f>(&self, target: &Target<'_>, file: &'f Prepared) -> Option<&'f Replica> {
+    pub(super) fn holding<'f>(&self, target: &Target<'_>, file: &'f Prepared) -> Option<&'f Replica> {
         let now = self.clock.now();
         let replicas = file.known.iter().flat_map(|record| &record.replicas);
         replicas.into_iter().find(|replica| target.is_met_by(replica) && replica.is_live(now))
@@ -274,6 +292,7 @@ impl Manager {
             accounts,
             content: rule.content,
             lane: request.lane,
+            when_full: request.when_full.or(connection.when_full).unwrap_or_default(),
             retention: capabilities.retention(),
             intent: NewIntent {
                 placement,
@@ -283,6 +302,7 @@ impl Manager {
                 mime: identity.mime.clone(),
                 owner: request.owner.clone(),
                 needed_until: request.min_ttl.map(|ttl| self.clock.now().plus(ttl)),
+                keep: request.keep,
             },
         })
     }
@@ -300,12 +320,18 @@ fn count(replica: &Replica, size: u64) {
 fn conclude(
     file: Prepared,
     owner: Option<String>,
+    keep: Keep,
     outcomes: Vec<(PlatformId, Result<Replica>)>,
     now: crate::clock::Timestamp,
 ) -> Result<FileRecord> {
     let Prepared { source, identity, known, .. } = file;
+    let keep_until = match &known {
+        Some(known) if keep.is_met_by(known.keep_until) => known.keep_until,
+        _ => keep.until(),
+    };
     let mut record = known.unwrap_or_else(|| FileRecord::new(identity, source.name.clone(), now));
     record.trashed_at = None;
+    record.keep_until = keep_until;
     if record.name == source.name {
         record.owner = record.owner.or(owner);
     }

@@ -171,6 +171,8 @@ pub struct Replica {
     pub verified_at: Timestamp,
     /// When the platform will drop it; `None` where no retention is stated.
     pub expires_at: Option<Timestamp>,
+    /// When somebody was last given it, to the hour.
+    pub used_at: Option<Timestamp>,
     pub origin: Origin,
 }
 
@@ -202,6 +204,8 @@ pub struct FileRecord {
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// Since when it is in the trash; it is not used then.
     pub trashed_at: Option<Timestamp>,
+    /// Until when it is wanted; it goes then. `None`: for ever.
+    pub keep_until: Option<Timestamp>,
     pub replicas: Vec<Replica>,
 }
 
@@ -218,6 +222,7 @@ impl FileRecord {
             tags: Vec::new(),
             metadata: serde_json::Map::new(),
             trashed_at: None,
+            keep_until: None,
             replicas: Vec::new(),
         }
     }

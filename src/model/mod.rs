@@ -2,6 +2,7 @@
 
 mod digest;
 mod file;
+mod hold;
 mod platform_id;
 mod purpose;
 mod secret;
@@ -10,6 +11,7 @@ mod stream;
 
 pub use digest::Digest;
 pub use file::{ContentKind, FileObject, FileRecord, Origin, RemoteStatus, Replica, ReplicaStatus};
+pub use hold::{HoldKind, Keep};
 pub use platform_id::{AccountId, PlatformId};
 pub use purpose::Purpose;
 pub use secret::Secret;

@@ -16,16 +16,17 @@ use super::errors::raise;
 use super::pending::Pending;
 use super::runtime;
 use super::table::Table;
-use super::upkeep::{self, Audit, Copies, Recovery, Watch};
+use super::upkeep::{self, Audit, Copies, Lifecycle, Recovery, Watch};
 use crate::config::{Config, Sources};
 use crate::connect::{capabilities, connect};
 use crate::content::Source;
 use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
-use crate::model::{AccountId, Digest, Operation, PlatformId};
-use crate::registry::{FileFilter, HoldKind, Labels};
+use crate::model::{AccountId, Digest, HoldKind, Keep, Operation, PlatformId};
+use crate::policy::quota::WhenFull;
+use crate::registry::{FileFilter, Labels};
 use crate::resilience::{Lane, Mode};
-use crate::upkeep::{ReconcileRequest, WatchRequest, reconcile, status};
+use crate::upkeep::{ReconcileRequest, WatchRequest, check_file, reconcile, status};
 
 /// A commented configuration file with every setting.
 #[pyfunction]
@@ -91,6 +92,11 @@ impl Client {
         Pending::new(async move { manager.until_closed(work?).await })
     }
 
+    /// `None`: as it is; endless: for ever; else so many seconds from now.
+    fn keep(&self, keep_for: Option<f64>) -> Keep {
+        upkeep::keep(&self.manager, keep_for)
+    }
+
     fn within(&self, seconds: Option<f64>) -> Answered<Duration> {
         let Some(seconds) = seconds else { return Ok(self.deadline) };
         Duration::try_from_secs_f64(seconds).ok().filter(|within| !within.is_zero()).ok_or_else(|| {
@@ -149,7 +155,7 @@ impl Client {
         to_py(py, &known.map_err(|error| raise(py, &error))?)
     }
 
-    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, account, purpose, owner, labels_json, paranoid, bulk, min_ttl, timeout, transfers))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, account, purpose, owner, labels_json, paranoid, bulk, min_ttl, keep_for, when_full, timeout, transfers))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn upload(
         &self,
@@ -166,6 +172,8 @@ impl Client {
         paranoid: bool,
         bulk: bool,
         min_ttl: f64,
+        keep_for: Option<f64>,
+        when_full: Option<&str>,
         timeout: Option<f64>,
         transfers: &TransferList,
     ) -> Pending {
@@ -182,6 +190,8 @@ impl Client {
                 labels: given(labels_json)?,
                 paranoid,
                 min_ttl: (min_ttl > 0.0).then(|| seconds(min_ttl)),
+                keep: self.keep(keep_for),
+                when_full: when_full.map(WhenFull::parse).transpose()?,
                 lane: if bulk { Lane::Bulk } else { Lane::Interactive },
                 deadline,
             };
@@ -197,7 +207,7 @@ impl Client {
     }
 
     /// `prefer`: to any one platform, these first.
-    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, account, purpose))]
+    #[pyo3(signature = (*, path, data, is_spool, name, to, prefer, account, purpose, when_full))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn plan(
         &self,
@@ -209,6 +219,7 @@ impl Client {
         prefer: Option<Vec<String>>,
         account: Option<&str>,
         purpose: Option<String>,
+        when_full: Option<&str>,
     ) -> Pending {
         let manager = self.manager.clone();
         let request = platform_ids(&to).and_then(|to| {
@@ -222,6 +233,8 @@ impl Client {
                 labels: Labels::default(),
                 paranoid: false,
                 min_ttl: None,
+                keep: Keep::AsItIs,
+                when_full: when_full.map(WhenFull::parse).transpose()?,
                 lane: Lane::Interactive,
                 deadline: self.deadline,
             };
@@ -297,7 +310,8 @@ impl Client {
         let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
         let request = PlatformId::new(platform).and_then(|platform| {
             let (max_age, min_ttl) = (seconds(max_age), seconds(min_ttl));
-            Ok(EnsureRequest { platform, account: None, purpose, max_age, min_ttl, deadline: self.within(timeout)? })
+            let deadline = self.within(timeout)?;
+            Ok(EnsureRequest { platform, account: None, purpose, max_age, min_ttl, when_full: None, deadline })
         });
         self.pending(
             request.map(|request| async move { Answer::of(&manager.ensure(&reference, request, &transfers).await?) }),
@@ -375,7 +389,7 @@ impl Client {
         let manager = self.manager.clone();
         let request = PlatformId::new(platform).and_then(|platform| {
             let (max_age, min_ttl, deadline) = (Duration::ZERO, Duration::ZERO, self.within(timeout)?);
-            Ok(EnsureRequest { platform, account: None, purpose, max_age, min_ttl, deadline })
+            Ok(EnsureRequest { platform, account: None, purpose, max_age, min_ttl, when_full: None, deadline })
         });
         self.pending(request.map(|request| async move {
             let (replica, hold) = manager.lease(&reference, request, seconds(life), &Transfers::default()).await?;
@@ -402,6 +416,26 @@ impl Client {
     fn release(&self, id: String) -> Pending {
         let manager = self.manager.clone();
         self.pending(Ok(async move { Answer::of(&manager.registry().release(&id).await?) }))
+    }
+
+    fn lifecycle(&self) -> Lifecycle {
+        Lifecycle { manager: self.manager.clone(), deadline: self.deadline }
+    }
+
+    fn wait_ready(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        self.pending(asked.map(|(platform, within)| async move {
+            Answer::of(&manager.wait_ready(&reference, platform.as_ref(), within).await?)
+        }))
+    }
+
+    fn check(&self, reference: String, platform: Option<&str>, read: bool, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        self.pending(asked.map(|(platform, within)| async move {
+            Answer::of(&check_file(&manager, &reference, platform.as_ref(), read, within).await?)
+        }))
     }
 
     fn copies(&self) -> Copies {

@@ -51,6 +51,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<database::Database>()?;
     module.add_class::<upkeep::Audit>()?;
     module.add_class::<upkeep::Copies>()?;
+    module.add_class::<upkeep::Lifecycle>()?;
     module.add_class::<upkeep::Recovery>()?;
     module.add_class::<upkeep::Watch>()?;
     module.add_class::<pending::Pending>()?;

@@ -14,7 +14,10 @@ use super::{client, runtime};
 use crate::audit::{AuditFilter, read_checkpoints};
 use crate::error::Error;
 use crate::manager::Manager;
-use crate::upkeep::{check_copies, collect_copies, explain_recovery, find_recovery, recover};
+use crate::model::{Keep, PlatformId};
+use crate::upkeep::{
+    apply_lifecycle, check_copies, collect_copies, explain_lifecycle, explain_recovery, find_recovery, recover,
+};
 
 /// What one pass of the recovery in the background may take.
 const PASS: Duration = Duration::from_secs(300);
@@ -101,6 +104,62 @@ impl Watch {
     fn look(&self, within: f64) -> Pending {
         let (manager, watch, within) = (self.manager.clone(), self.watch.clone(), client::seconds(within));
         pending(&self.manager, async move { Answer::of(&watch.lock().await.pass(&manager, within).await?) })
+    }
+}
+
+/// `None`: as it is; endless: for ever; else so many seconds from now.
+pub(super) fn keep(manager: &Manager, seconds: Option<f64>) -> Keep {
+    match seconds {
+        None => Keep::AsItIs,
+        Some(seconds) if seconds.is_infinite() => Keep::Forever,
+        Some(seconds) => Keep::Until(manager.clock().now().plus(client::seconds(seconds))),
+    }
+}
+
+/// How long files stay.
+#[pyclass(frozen, module = "exai_files._core")]
+pub(super) struct Lifecycle {
+    pub(super) manager: Arc<Manager>,
+    /// Of each call that names none.
+    pub(super) deadline: Duration,
+}
+
+impl Lifecycle {
+    fn within(&self, timeout: Option<f64>) -> Duration {
+        timeout.map_or(self.deadline, client::seconds)
+    }
+}
+
+#[pymethods]
+impl Lifecycle {
+    fn apply(&self, dry_run: bool, timeout: Option<f64>) -> Pending {
+        let (manager, within) = (self.manager.clone(), self.within(timeout));
+        pending(&self.manager, async move { Answer::of(&apply_lifecycle(&manager, dry_run, within).await?) })
+    }
+
+    fn explain(&self, reference: String) -> Pending {
+        let manager = self.manager.clone();
+        pending(&self.manager, async move { Answer::of(&explain_lifecycle(&manager, &reference).await?) })
+    }
+
+    fn keep(&self, reference: String, keep_for: f64) -> Pending {
+        let manager = self.manager.clone();
+        let keep = keep(&manager, Some(keep_for));
+        pending(&self.manager, async move { Answer::of(&manager.keep(&reference, keep).await?) })
+    }
+
+    fn archive(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
+        let (manager, within) = (self.manager.clone(), self.within(timeout));
+        let platform = platform.map(PlatformId::new).transpose();
+        pending(
+            &self.manager,
+            async move { Answer::of(&manager.archive(&reference, platform?.as_ref(), within).await?) },
+        )
+    }
+
+    fn erase(&self, reference: String, timeout: Option<f64>) -> Pending {
+        let (manager, within) = (self.manager.clone(), self.within(timeout));
+        pending(&self.manager, async move { Answer::of(&manager.erase(&reference, within).await?) })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which contents have a kept copy, and when it was last looked at.
 
+use std::time::Duration;
+
 use super::{Registry, rows};
 use crate::audit::Event;
 use crate::clock::Timestamp;
@@ -40,6 +42,20 @@ impl Registry {
             }
         })
         .await
+    }
+
+    /// Whether a content is on a platform, noted or not; or noted, and known, on its way to one, or noted of late.
+    pub async fn needs_copy(&self, digest: &Digest, young: Duration) -> Result<bool> {
+        let (hex, lately) = (digest.hex(), self.now().minus(young));
+        self.store
+            .read(move |session| {
+                let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM platform_file_registry WHERE file_hash = ?1 AND status = 'active')
+                              OR EXISTS (SELECT 1 FROM kept_copies k WHERE k.file_hash = ?1 AND (k.kept_at > ?2
+                                   OR EXISTS (SELECT 1 FROM file_hashes WHERE file_hash = ?1)
+                                   OR EXISTS (SELECT 1 FROM upload_intents WHERE file_hash = ?1 AND state = 'sending')))";
+                Ok(session.row(sql, bind![&hex, lately])?.is_some())
+            })
+            .await
     }
 
     /// There is no copy any more: `why` is "removed", "damaged" or "missing".

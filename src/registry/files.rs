@@ -7,7 +7,7 @@ use serde_json::json;
 use super::holdings::of_replica;
 use super::holds;
 use super::recovery::{self, Unfinished};
-use super::{Registry, rows};
+use super::{Registry, lifecycle, rows};
 use crate::audit::{Decision, Event};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -150,7 +150,7 @@ impl Registry {
             .read(move |session| {
                 let rows = session.rows(
                     "SELECT account, COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM platform_file_registry
-                      WHERE platform = ?1 AND status = 'active' GROUP BY account",
+                      WHERE platform = ?1 AND status IN ('active', 'deleting', 'retired') GROUP BY account",
                     bind![rows::stored(&platform)],
                 )?;
                 let usage = |row: &Row| {
@@ -185,6 +185,24 @@ impl Registry {
                 doomed.extend(rows::replicas_being_deleted(session, &hex, platform, account)?);
             }
             Ok(doomed)
+        })
+        .await
+    }
+
+    /// The same for all copies there are, wherever they are: their content is to be erased.
+    ///
+    /// # Errors
+    /// `Conflict` when it is held.
+    pub async fn begin_erase(&self, digest: &Digest) -> Result<Vec<Replica>> {
+        let (digest, now) = (*digest, self.now());
+        self.write("begin-erase", move |session| {
+            holds::check_free(session, &digest, None, now)?;
+            let hex = digest.hex();
+            lifecycle::check_trashed(session, &hex)?;
+            let sql = "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?2
+                        WHERE file_hash = ?1 AND status IN ('active', 'retired')";
+            session.execute(sql, bind![&hex, now])?;
+            rows::replicas(session, "file_hash = ?1 AND status = 'deleting'", bind![&hex])
         })
         .await
     }

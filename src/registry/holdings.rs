@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{NewIntent, Placement, Registry, Settlement, intents, rows, settle};
+use super::{NewIntent, Placement, Registry, Settlement, expiry, intents, rows, settle};
 use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -132,7 +132,7 @@ impl Registry {
             if last_written(session, &new.placement.platform, &settlement.remote_id)? != changed_at {
                 return Err(changed_meanwhile());
             }
-            intents::retire_expired(session, audit, &new.placement)?;
+            expiry::retire_expired(session, audit, &new.placement)?;
             if let Some(other) = rows::active_replica(session, &new.placement, None)? {
                 return Err(another_copy(&other));
             }
@@ -225,12 +225,12 @@ pub(super) fn of_replica<'e>(action: &'e str, replica: &'e Replica) -> Event<'e>
 }
 
 fn holding(row: &Row) -> Result<Holding> {
-    let hex: Option<String> = row.get(10)?;
+    let hex: Option<String> = row.get(11)?;
     Ok(Holding {
         replica: rows::replica(row)?,
         digest: hex.map(|hex| rows::digest_of(&hex)).transpose()?,
-        size: row.get(11)?,
-        changed_at: row.get(12)?,
+        size: row.get(12)?,
+        changed_at: row.get(13)?,
     })
 }
 

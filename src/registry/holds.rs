@@ -6,40 +6,8 @@ use super::{Registry, new_id, rows};
 use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Digest, PlatformId, Purpose};
+use crate::model::{Digest, HoldKind, PlatformId, Purpose};
 use crate::store::{Id, Row, Session, bind};
-
-/// Why a file is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HoldKind {
-    /// Somebody uses it on a platform until then: it is kept alive there.
-    Lease,
-    /// It is not to make room for others.
-    Pin,
-    /// Nobody may delete it, whatever else is said.
-    Legal,
-}
-
-impl HoldKind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            HoldKind::Lease => "lease",
-            HoldKind::Pin => "pin",
-            HoldKind::Legal => "legal",
-        }
-    }
-
-    /// # Errors
-    /// `InvalidRequest` for another word.
-    pub fn parse(word: &str) -> Result<Self> {
-        let all = [HoldKind::Lease, HoldKind::Pin, HoldKind::Legal];
-        all.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidRequest, format!("a file cannot be held by {word:?}"))
-                .with_hint("it can be held by a lease, a pin or a legal hold (legal)")
-        })
-    }
-}
 
 /// One reason that a file is kept for.
 #[derive(Clone, Debug, Serialize)]
@@ -148,7 +116,7 @@ impl Registry {
     }
 }
 
-fn holds_of(session: &mut Session<'_>, digest: &Digest, now: Timestamp) -> Result<Vec<Hold>> {
+pub(super) fn holds_of(session: &mut Session<'_>, digest: &Digest, now: Timestamp) -> Result<Vec<Hold>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM holds WHERE file_hash = ?1 AND (until IS NULL OR until > ?2) ORDER BY created_at"
     );

@@ -190,6 +190,7 @@ impl Row<'_> {
             created_at: at,
             verified_at: at,
             expires_at: None,
+            used_at: None,
             origin: Origin::AlreadyThere,
         })
     }
@@ -341,7 +342,7 @@ impl Known {
         for row in session.rows(&sql, &values)? {
             let replica = rows::replica(&row)?;
             if replica.purpose.as_str().is_empty() && replica.status == ReplicaStatus::Active {
-                unspecific.insert((row.get(10)?, replica.platform));
+                unspecific.insert((row.get(11)?, replica.platform));
             }
         }
         let mut remote_ids = HashMap::new();

@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use super::expiry::retire_expired;
 use super::recovery::{self, Unfinished};
 use super::settle::name_content;
 use super::{Auditor, Placement, Registry, new_id, rows};
 use crate::audit::{Decision, Event};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, Replica};
+use crate::model::{AccountId, Keep, Replica};
 use crate::store::{Id, Session, bind};
 
 /// How long a claim outlives a holder that died without a word.
@@ -34,6 +35,8 @@ pub struct NewIntent {
     pub owner: Option<String>,
     /// A replica that its platform drops before then is not enough.
     pub needed_until: Option<Timestamp>,
+    /// How long whoever hands it over wants it.
+    pub keep: Keep,
 }
 
 /// How far an open intent has got, as it was last noted.
@@ -337,31 +340,6 @@ fn settle_account(
     Ok(())
 }
 
-/// A replica past its retention is gone, and must not be handed out or block a new one.
-pub(super) fn retire_expired(session: &mut Session<'_>, audit: &Auditor, placement: &Placement) -> Result<()> {
-    let hex = placement.digest.hex();
-    let [digest, platform, account, purpose] = rows::place(placement, &hex);
-    let expired = session.rows(
-        "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?5
-          WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND purpose = ?4
-            AND status = 'active' AND expires_at <= ?5
-        RETURNING platform_file_id",
-        &[digest, platform, account, purpose, audit.now.into()],
-    )?;
-    for row in expired {
-        audit.note(
-            session,
-            &Event {
-                platform: Some(&placement.platform),
-                account: Some(&placement.account),
-                remote_id: Some(&row.get::<String>(0)?),
-                ..Event::of("expire", &placement.digest)
-            },
-        )?;
-    }
-    Ok(())
-}
-
 struct OpenIntent {
     id: String,
     fence: i64,
@@ -452,8 +430,8 @@ fn begin(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp
     let begun = session.execute(
         "INSERT INTO upload_intents (file_hash, platform, account, purpose, id, state, owner, fence, lease_until,
                                      attempt, remote_name, file_size, first_sent_at, last_sent_at, created_at, updated_at,
-                                     phase, filename, mime_type, user_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'sending', ?6, 1, ?7, 0, ?8, ?9, ?10, ?10, ?10, ?10, 'planned', ?11, ?12, ?13)
+                                     phase, filename, mime_type, user_id, keep_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'sending', ?6, 1, ?7, 0, ?8, ?9, ?10, ?10, ?10, ?10, 'planned', ?11, ?12, ?13, ?14)
          ON CONFLICT (file_hash, platform, account, purpose) WHERE state = 'sending' DO NOTHING",
         &[
             digest,
@@ -469,6 +447,7 @@ fn begin(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp
             (&new.name).into(),
             (&new.mime).into(),
             new.owner.as_deref().into(),
+            new.keep.until().into(),
         ],
     )?;
     if begun == 0 {

@@ -104,7 +104,7 @@ impl Registry {
             if is_trashed {
                 holds::check_free(session, &digest, None, audit.now)?;
             }
-            let record = set_trashed(session, &digest, is_trashed.then_some(audit.now))?;
+            let record = set_trashed(session, &digest, is_trashed.then_some(audit.now), audit.now)?;
             audit.note(session, &Event::of(if is_trashed { "trash" } else { "restore" }, &digest))?;
             Ok(record)
         })
@@ -160,16 +160,24 @@ fn set_of_original(
     Ok(())
 }
 
-fn set_trashed(session: &mut Session<'_>, digest: &Digest, at: Option<Timestamp>) -> Result<FileRecord> {
+fn set_trashed(
+    session: &mut Session<'_>,
+    digest: &Digest,
+    at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<FileRecord> {
     // Into the trash only once: since when it has been there is what counts.
     let changed = match at {
         Some(at) => session.execute(
             "UPDATE file_hashes SET trashed_at = COALESCE(trashed_at, ?2) WHERE file_hash = ?1",
             bind![&digest.hex(), at],
         )?,
-        None => {
-            session.execute("UPDATE file_hashes SET trashed_at = NULL WHERE file_hash = ?1", bind![&digest.hex()])?
-        }
+        // What it was wanted until is over by then, or is still to come.
+        None => session.execute(
+            "UPDATE file_hashes SET trashed_at = NULL, keep_until = CASE WHEN keep_until <= ?2 THEN NULL ELSE keep_until END
+              WHERE file_hash = ?1",
+            bind![&digest.hex(), now],
+        )?,
     };
     match rows::find_record(session, digest)?.filter(|_| changed > 0) {
         Some(record) => Ok(record),

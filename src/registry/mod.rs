@@ -4,12 +4,15 @@
 //! processes, and only the holder of the current fence may settle it.
 
 mod copies;
+mod eviction;
+mod expiry;
 mod files;
 mod holdings;
 mod holds;
 mod import;
 mod intents;
 mod labels;
+mod lifecycle;
 mod query;
 mod recovery;
 mod register;
@@ -30,12 +33,14 @@ use crate::model::{AccountId, Digest, PlatformId, Purpose};
 use crate::store::{Location, Session, Store};
 
 pub use copies::KeptCopy;
+pub use expiry::Expiring;
 pub use files::{Coming, Gone, Usage};
 pub use holdings::{Expected, Holding};
-pub use holds::{Hold, HoldKind};
+pub use holds::Hold;
 pub use import::{Import, Reject, ToolRows};
 pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, Phase, RENEW_EVERY, TakenOver};
 pub use labels::Labels;
+pub use lifecycle::{Considered, ConsideredPage, Erased, Position};
 pub use query::{FileFilter, FileStatus};
 pub use recovery::{Attempt, OpenDelete, OpenUpload, Outcome, PastAttempt, Recovery, Unfinished};
 pub use settle::Settlement;

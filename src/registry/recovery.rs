@@ -12,7 +12,7 @@ use super::{Placement, Registry, new_id, rows};
 use crate::audit::{Decision, Event};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, Digest, PlatformId, Purpose, Replica};
+use crate::model::{AccountId, Digest, Keep, PlatformId, Purpose, Replica};
 use crate::store::{Id, Row, Session, bind};
 
 /// What kind of work was cut short.
@@ -133,7 +133,7 @@ impl Registry {
             .read(move |session| {
                 let sql = format!(
                     "SELECT i.id, i.file_hash, i.platform, i.account, i.purpose, i.filename, i.remote_name, i.file_size,
-                            i.mime_type, i.user_id, i.phase
+                            i.mime_type, i.user_id, i.phase, i.keep_until
                        FROM upload_intents i WHERE {OPEN_UPLOADS} AND {}",
                     due(Unfinished::Upload)
                 );
@@ -154,7 +154,7 @@ impl Registry {
                     due(Unfinished::Delete)
                 );
                 let open = session.rows(&sql, bind![now.minus(LEASE), now, now.minus(RETIRED_FOR)])?;
-                open.iter().map(|row| Ok(OpenDelete { replica: rows::replica(row)?, id: row.get(10)? })).collect()
+                open.iter().map(|row| Ok(OpenDelete { replica: rows::replica(row)?, id: row.get(11)? })).collect()
             })
             .await
     }
@@ -398,6 +398,7 @@ fn open_upload(row: &Row) -> Result<OpenUpload> {
             mime: row.get::<Option<String>>(8)?.unwrap_or_else(|| "application/octet-stream".to_owned()),
             owner: row.get(9)?,
             needed_until: None,
+            keep: row.get::<Option<Timestamp>>(11)?.map_or(Keep::AsItIs, Keep::Until),
         },
         phase: Phase::parse(&row.get::<String>(10)?),
     })

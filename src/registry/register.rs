@@ -19,7 +19,7 @@ const AT_ONCE: usize = 1_000;
 const NAMES: &str = "file_uploads (id, filename, file_size, mime_type, file_hash, is_duplicate, deduplication_checked,
                                    created_at, user_id, metadata)";
 const CONTENTS: &str = "file_hashes (id, file_hash, original_file_id, file_size, content_type, duplicate_count,
-                                     created_at, updated_at, trashed_at)";
+                                     created_at, updated_at, trashed_at, keep_until)";
 const REPLICAS: &str = "platform_file_registry (id, file_id, file_hash, platform, account, purpose, platform_file_id,
                                                 platform_metadata, remote_name, content_kind, file_size, status,
                                                 last_verified, verification_count, remote_created_at, expires_at,
@@ -150,6 +150,7 @@ impl<'f> Batch<'f> {
             file.created_at.into(),
             now.into(),
             file.trashed_at.into(),
+            file.keep_until.into(),
         ]);
         self.tags.extend(file.tags.iter().map(|tag| vec![tag.into(), hex.into()]));
     }

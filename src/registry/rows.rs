@@ -12,7 +12,16 @@ use crate::store::{Row, Session, Value, bind};
 
 pub(super) const REPLICA_COLUMNS: &str =
     "platform, account, purpose, platform_file_id, COALESCE(remote_name, ''), status,
-     content_kind, COALESCE(remote_created_at, created_at), COALESCE(last_verified, created_at), expires_at";
+     content_kind, COALESCE(remote_created_at, created_at), COALESCE(last_verified, created_at), expires_at, used_at";
+
+/// The same, of a table that is called so in the statement.
+pub(super) fn replica_columns(of: &str) -> String {
+    format!(
+        "{of}.platform, {of}.account, {of}.purpose, {of}.platform_file_id, COALESCE({of}.remote_name, ''), {of}.status,
+         {of}.content_kind, COALESCE({of}.remote_created_at, {of}.created_at), COALESCE({of}.last_verified, {of}.created_at),
+         {of}.expires_at, {of}.used_at"
+    )
+}
 
 /// In place of a replica's status.
 const TAG: &str = "tag";
@@ -31,7 +40,7 @@ pub(super) fn stored(platform: &PlatformId) -> &str {
 
 /// The columns that [`record`] reads: of `h`, a content, and of `f`, its first name.
 pub(super) const RECORD_COLUMNS: &str = "h.file_hash, f.filename, h.file_size, h.content_type, h.created_at,
-     f.user_id, f.metadata, h.trashed_at";
+     f.user_id, f.metadata, h.trashed_at, h.keep_until";
 
 pub(super) fn find_record(session: &mut Session<'_>, digest: &Digest) -> Result<Option<FileRecord>> {
     let sql = format!(
@@ -55,7 +64,7 @@ pub(super) fn records(session: &mut Session<'_>, rows: &[Row]) -> Result<Vec<Fil
     let sql = format!(
         "SELECT {REPLICA_COLUMNS}, file_hash FROM platform_file_registry WHERE file_hash IN ({0}) AND status = 'active'
          UNION ALL
-         SELECT tag, '', '', '', '', '{TAG}', '', {NEVER}, {NEVER}, {NEVER}, file_hash
+         SELECT tag, '', '', '', '', '{TAG}', '', {NEVER}, {NEVER}, {NEVER}, {NEVER}, file_hash
            FROM file_tags WHERE file_hash IN ({0})",
         places.join(", ")
     );
@@ -64,8 +73,8 @@ pub(super) fn records(session: &mut Session<'_>, rows: &[Row]) -> Result<Vec<Fil
     let mut tags: HashMap<String, Vec<String>> = HashMap::new();
     for row in session.rows(&sql, &values)? {
         match row.get::<String>(5)?.as_str() {
-            TAG => tags.entry(row.get(10)?).or_default().push(row.get(0)?),
-            _ => replicas.entry(row.get(10)?).or_default().push(replica(&row)?),
+            TAG => tags.entry(row.get(11)?).or_default().push(row.get(0)?),
+            _ => replicas.entry(row.get(11)?).or_default().push(replica(&row)?),
         }
     }
     for (record, hex) in records.iter_mut().zip(&digests) {
@@ -91,6 +100,7 @@ fn record(row: &Row) -> Result<FileRecord> {
         owner: row.get(5)?,
         metadata: metadata(row.get::<Option<String>>(6)?.as_deref()),
         trashed_at: row.get(7)?,
+        keep_until: row.get(8)?,
         tags: Vec::new(),
         replicas: Vec::new(),
     })
@@ -133,7 +143,7 @@ pub(super) fn place<'p>(placement: &'p Placement, hex: &'p str) -> [Value<'p>; 4
     ]
 }
 
-fn replicas(session: &mut Session<'_>, wanted: &str, key: &[Value<'_>]) -> Result<Vec<Replica>> {
+pub(super) fn replicas(session: &mut Session<'_>, wanted: &str, key: &[Value<'_>]) -> Result<Vec<Replica>> {
     let sql = format!(
         "SELECT {REPLICA_COLUMNS} FROM platform_file_registry
           WHERE {wanted} ORDER BY platform, account, purpose, created_at"
@@ -161,6 +171,7 @@ pub(super) fn replica(row: &Row) -> Result<Replica> {
         created_at: row.get::<Timestamp>(7)?,
         verified_at: row.get(8)?,
         expires_at: row.get(9)?,
+        used_at: row.get(10)?,
         origin: Origin::AlreadyThere,
     })
 }

@@ -1,11 +1,12 @@
 //! Binding a replica: the end of an intent, and the rows that a content and its names have.
 
 use super::intents::{Intent, NewIntent, close, taken_over};
+use super::lifecycle::keep_longer;
 use super::{Placement, Registry, new_id, rows};
 use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::{ContentKind, Origin, Replica, ReplicaStatus};
+use crate::model::{ContentKind, Keep, Origin, Replica, ReplicaStatus};
 use crate::store::{Id, Json, Session, bind};
 
 /// What became of an intent: the replica that now exists.
@@ -107,13 +108,26 @@ pub(super) fn name_content(
         ],
     )?;
     session.execute(
-        "INSERT INTO file_hashes (id, file_hash, original_file_id, file_size, content_type, duplicate_count, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6)
+        "INSERT INTO file_hashes (id, file_hash, original_file_id, file_size, content_type, duplicate_count, created_at, updated_at, keep_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6, ?8)
          ON CONFLICT (file_hash) DO UPDATE
             SET duplicate_count = COALESCE(file_hashes.duplicate_count, 0) + 1, updated_at = excluded.updated_at,
                 trashed_at = CASE WHEN ?7 THEN NULL ELSE file_hashes.trashed_at END,
+                keep_until = CASE WHEN ?9 THEN file_hashes.keep_until
+                                  WHEN ?8 > file_hashes.keep_until THEN ?8
+                                  WHEN ?8 IS NULL THEN NULL ELSE file_hashes.keep_until END,
                 original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)",
-        bind![Id(&new_id()), &hex, Id(&id), new.size, &new.mime, now, is_handed_over],
+        bind![
+            Id(&new_id()),
+            &hex,
+            Id(&id),
+            new.size,
+            &new.mime,
+            now,
+            is_handed_over,
+            new.keep.until(),
+            !is_handed_over || new.keep == Keep::AsItIs,
+        ],
     )?;
     Ok(id)
 }
@@ -121,7 +135,7 @@ pub(super) fn name_content(
 /// The row of this name, if there is one: it may have been in the trash, and nobody's.
 fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent, is_handed_over: bool) -> Result<Option<String>> {
     let row = session.row(
-        "SELECT f.id, h.trashed_at IS NOT NULL, f.user_id IS NULL
+        "SELECT f.id, h.trashed_at IS NOT NULL, f.user_id IS NULL, h.keep_until
            FROM file_uploads f JOIN file_hashes h ON h.file_hash = f.file_hash
           WHERE f.file_hash = ?1 AND f.filename = ?2",
         bind![hex, &new.name],
@@ -130,6 +144,9 @@ fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent, is_handed_over: 
     let id: String = row.get(0)?;
     if is_handed_over && row.get(1)? {
         session.execute("UPDATE file_hashes SET trashed_at = NULL WHERE file_hash = ?1", bind![hex])?;
+    }
+    if is_handed_over {
+        keep_longer(session, hex, row.get(3)?, new.keep)?;
     }
     if let Some(owner) = new.owner.as_ref().filter(|_| row.get(2).unwrap_or(false)) {
         session.execute("UPDATE file_uploads SET user_id = ?2 WHERE id = ?1", bind![Id(&id), owner])?;
@@ -193,6 +210,7 @@ pub(super) fn replica(placement: &Placement, settlement: Settlement, now: Timest
         created_at: settlement.created_at,
         verified_at: now,
         expires_at: settlement.expires_at,
+        used_at: None,
         origin: settlement.origin,
     }
 }

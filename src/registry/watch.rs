@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{Registry, new_id, rows};
+use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::Replica;
-use crate::store::{Id, Row, bind};
+use crate::model::{AccountId, ContentKind, Digest, PlatformId, Replica};
+use crate::store::{Id, Session, bind};
 
 /// Checks that are noted in one transaction.
 const AT_ONCE: usize = 1_000;
@@ -14,10 +15,14 @@ const AT_ONCE: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct HealthCheck {
     pub replica: Replica,
-    /// "healthy", "lost", "differs" or "unusable".
+    /// "healthy", "lost", "differs", "unusable" or "unknown".
     pub status: &'static str,
     pub evidence: Option<String>,
     pub response_time: Duration,
+    /// Of a refusal.
+    pub http_status: Option<u16>,
+    pub error_code: Option<&'static str>,
+    pub bytes_read: Option<u64>,
 }
 
 impl Registry {
@@ -55,40 +60,98 @@ impl Registry {
         Ok(changed)
     }
 
-    async fn note_some(&self, checks: Vec<HealthCheck>) -> Result<Vec<HealthCheck>> {
-        let now = self.now();
-        self.write("note-some", move |session| {
-                let mut changed = Vec::new();
-                for check in checks {
-                    let row = session.row(
-                        "SELECT r.id, r.file_id, (SELECT h.status FROM file_health_checks h WHERE h.registry_id = r.id
-                                                   ORDER BY h.checked_at DESC LIMIT 1)
-                           FROM platform_file_registry r WHERE r.platform = ?1 AND r.platform_file_id = ?2",
-                        bind![rows::stored(&check.replica.platform), &check.replica.remote_id],
-                    )?;
-                    let Some(row) = row else { continue };
-                    let (id, file_id, before) = (text(&row, 0)?, text(&row, 1)?, text(&row, 2)?);
-                    if before.as_deref() == Some(check.status) {
-                        continue;
-                    }
-                    let took = u64::try_from(check.response_time.as_millis()).unwrap_or(u64::MAX);
-                    session.execute(
-                        "INSERT INTO file_health_checks (id, registry_id, status, error_message, response_time_ms, checked_at)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                        bind![Id(&new_id()), id.as_deref().map(Id), check.status, check.evidence.as_deref(), took, now],
-                    )?;
-                    session.execute(
-                        "UPDATE file_uploads SET health_status = ?2, last_health_check = ?3 WHERE id = ?1",
-                        bind![file_id.as_deref().map(Id), check.status, now],
-                    )?;
-                    changed.push(check);
-                }
-                Ok(changed)
+    /// Copies of an account whose bytes can be read back, those that were read longest ago first.
+    pub async fn least_read(
+        &self,
+        platform: &PlatformId,
+        account: &AccountId,
+        most: u64,
+    ) -> Result<Vec<(Digest, Replica)>> {
+        let (platform, account) = (platform.clone(), account.clone());
+        self.store
+            .read(move |session| {
+                let sql = format!(
+                    "SELECT {}, i.file_hash FROM platform_file_registry i
+                      WHERE i.platform = ?1 AND i.account = ?2 AND i.status = 'active' AND i.content_kind = ?3
+                        AND i.file_hash IS NOT NULL
+                      ORDER BY COALESCE((SELECT MAX(h.checked_at) FROM file_health_checks h
+                                          WHERE h.registry_id = i.id AND h.bytes_read IS NOT NULL), i.created_at)
+                      LIMIT {most}",
+                    rows::replica_columns("i")
+                );
+                let values = bind![rows::stored(&platform), account.as_str(), ContentKind::Bytes.as_str()];
+                let found = session.rows(&sql, values)?;
+                found.iter().map(|row| Ok((rows::digest_of(&row.get::<String>(11)?)?, rows::replica(row)?))).collect()
             })
             .await
     }
+
+    /// Notes one look at a replica, whatever it found.
+    pub async fn note_check(&self, check: HealthCheck) -> Result<()> {
+        let now = self.now();
+        self.write("note-check", move |session| {
+            let Some(row) = replica_row(session, &check.replica)? else { return Ok(()) };
+            add_check(session, &check, &row, now)
+        })
+        .await
+    }
+
+    async fn note_some(&self, checks: Vec<HealthCheck>) -> Result<Vec<HealthCheck>> {
+        let now = self.now();
+        self.write("note-some", move |session| {
+            let mut changed = Vec::new();
+            for check in checks {
+                let Some(row) = replica_row(session, &check.replica)? else { continue };
+                if row.status_before.as_deref() == Some(check.status) {
+                    continue;
+                }
+                add_check(session, &check, &row, now)?;
+                changed.push(check);
+            }
+            Ok(changed)
+        })
+        .await
+    }
 }
 
-fn text(row: &Row, index: usize) -> Result<Option<String>> {
-    row.get(index)
+/// A replica's row, and how it was found to be the last time.
+struct ReplicaRow {
+    id: Option<String>,
+    file_id: Option<String>,
+    status_before: Option<String>,
+}
+
+fn replica_row(session: &mut Session<'_>, replica: &Replica) -> Result<Option<ReplicaRow>> {
+    let row = session.row(
+        "SELECT r.id, r.file_id, (SELECT h.status FROM file_health_checks h WHERE h.registry_id = r.id
+                                   ORDER BY h.checked_at DESC LIMIT 1)
+           FROM platform_file_registry r WHERE r.platform = ?1 AND r.platform_file_id = ?2",
+        bind![rows::stored(&replica.platform), &replica.remote_id],
+    )?;
+    row.map(|row| Ok(ReplicaRow { id: row.get(0)?, file_id: row.get(1)?, status_before: row.get(2)? })).transpose()
+}
+
+fn add_check(session: &mut Session<'_>, check: &HealthCheck, row: &ReplicaRow, now: Timestamp) -> Result<()> {
+    let took = u64::try_from(check.response_time.as_millis()).unwrap_or(u64::MAX);
+    session.execute(
+        "INSERT INTO file_health_checks (id, registry_id, status, error_message, response_time_ms, checked_at,
+                                         http_status_code, error_code, bytes_read)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        bind![
+            Id(&new_id()),
+            row.id.as_deref().map(Id),
+            check.status,
+            check.evidence.as_deref(),
+            took,
+            now,
+            check.http_status.map(u64::from),
+            check.error_code,
+            check.bytes_read
+        ],
+    )?;
+    session.execute(
+        "UPDATE file_uploads SET health_status = ?2, last_health_check = ?3 WHERE id = ?1",
+        bind![row.file_id.as_deref().map(Id), check.status, now],
+    )?;
+    Ok(())
 }

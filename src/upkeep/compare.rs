@@ -239,6 +239,7 @@ mod tests {
             created_at: Timestamp(1),
             verified_at: Timestamp(1),
             expires_at: None,
+            used_at: None,
             origin: Origin::AlreadyThere,
         };
         Holding { replica, digest: None, size: Some(5), changed_at: Timestamp(changed_at) }

@@ -1,10 +1,10 @@
 //! Kept copies: whether they are there and whole, and those that nothing needs any more.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::blobs::Blobs;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,45 +37,65 @@ pub struct CopyCollection {
 /// as there is time for.
 ///
 /// # Errors
-/// `Config` where no copies are kept; `Registry`.
+/// `Config` where no copies are kept; `Registry`, also when there is no such bucket: then no copy is given up;
+/// `TimedOut` when they could not even be listed.
 pub async fn check_copies(manager: &Manager, part: f64, within: Duration) -> Result<CopyCheck> {
     let (blobs, deadline) = (kept(manager)?, Instant::now() + within);
     let copies = manager.registry().kept_copies(u64::MAX >> 1).await?;
     let to_read = (copies.len() as f64 * part.clamp(0.0, 1.0)).ceil() as usize;
+    // One listing, not a question for each: and a bucket that is not there is no empty one.
+    let listed = timeout_at(deadline, blobs.list()).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::TimedOut, "the kept copies could not be listed in the time given")
+            .with_hint("see why the store of `copies.place` is slow, or give more time"))
+    })?;
+    let sizes: HashMap<Digest, u64> = listed.into_iter().map(|blob| (blob.digest, blob.size)).collect();
     let mut found = CopyCheck::default();
     for (number, copy) in copies.iter().enumerate() {
-        let with_bytes = number < to_read && Instant::now() < deadline;
         found.checked += 1;
-        if blobs.size(&copy.digest).await?.is_none() {
-            manager.registry().forget_kept(&copy.digest, "missing").await?;
-            found.missing.push(copy.digest);
-        } else if !blobs.is_whole(&copy.digest, copy.size, with_bytes).await? {
-            manager.registry().forget_kept(&copy.digest, "damaged").await?;
-            found.damaged.push(copy.digest);
-        } else if with_bytes {
-            found.read += 1;
-            found.bytes_read += copy.size;
-            manager.registry().note_checked(&copy.digest).await?;
+        let is_whole = match sizes.get(&copy.digest) {
+            None => {
+                manager.registry().forget_kept(&copy.digest, "missing").await?;
+                found.missing.push(copy.digest);
+                continue;
+            }
+            Some(size) if *size != copy.size => Some(false),
+            Some(_) if number < to_read => {
+                let reading = blobs.is_whole(&copy.digest, copy.size, true);
+                timeout_at(deadline, reading).await.ok().transpose()?
+            }
+            Some(_) => None,
+        };
+        match is_whole {
+            Some(true) => {
+                found.read += 1;
+                found.bytes_read += copy.size;
+                manager.registry().note_checked(&copy.digest).await?;
+            }
+            Some(false) => {
+                manager.registry().forget_kept(&copy.digest, "damaged").await?;
+                found.damaged.push(copy.digest);
+            }
+            None => {}
         }
     }
     Ok(found)
 }
 
-/// Removes copies of contents that nobody knows any more.
+/// Removes copies of contents that nobody needs any more: those that are on no platform and not noted as kept, and those
+/// that were kept for an upload that no platform took.
 ///
 /// # Errors
 /// `Config` where no copies are kept; `Registry`.
 pub async fn collect_copies(manager: &Manager, dry_run: bool) -> Result<CopyCollection> {
-    let blobs = kept(manager)?;
-    let kept: HashSet<Digest> =
-        manager.registry().kept_copies(u64::MAX >> 1).await?.into_iter().map(|copy| copy.digest).collect();
+    let (blobs, registry) = (kept(manager)?, manager.registry());
     let now = manager.clock().now();
     let mut done = CopyCollection::default();
     for blob in blobs.list().await? {
-        if kept.contains(&blob.digest) || now.since(blob.written_at) < YOUNG {
+        if now.since(blob.written_at) < YOUNG || registry.needs_copy(&blob.digest, YOUNG).await? {
             continue;
         }
         if !dry_run {
+            registry.forget_kept(&blob.digest, "removed").await?;
             blobs.remove(&blob.digest).await?;
         }
         done.bytes += blob.size;

@@ -264,6 +264,7 @@ async fn make_anew(
         purpose: (!purpose.is_empty()).then(|| purpose.to_owned()),
         max_age: Duration::MAX,
         min_ttl: Duration::ZERO,
+        when_full: None,
         deadline: deadline.saturating_duration_since(Instant::now()),
     };
     manager.ensure(&digest.to_string(), request, &Transfers::default()).await
@@ -305,6 +306,7 @@ async fn adopt(
         mime: object.mime.clone().unwrap_or_else(|| "application/octet-stream".to_owned()),
         owner: None,
         needed_until: None,
+        keep: crate::model::Keep::AsItIs,
     };
     let settlement = Settlement {
         remote_id: object.id.clone(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::manager::Manager;
+use crate::metrics::{Account, Within, metrics, set};
 use crate::model::{AccountId, PlatformId};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -78,7 +79,7 @@ pub async fn status(manager: &Manager) -> Result<Status> {
     let recoveries = registry.recoveries().await?;
     let (audit_records, last) = (registry.audit().size().await?, registry.audit().last_checkpoint().await?);
     let signed = last.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
-    Ok(Status {
+    let status = Status {
         at: now,
         accounts,
         unfinished: recoveries.len() as u64,
@@ -87,7 +88,31 @@ pub async fn status(manager: &Manager) -> Result<Status> {
         audit_records,
         last_checkpoint_at: last.map(|(_, made_at)| made_at),
         unsigned_records: audit_records.saturating_sub(signed),
-    })
+    };
+    status.show();
+    Ok(status)
+}
+
+impl Status {
+    /// In the metrics of this process.
+    fn show(&self) {
+        let all = metrics();
+        for account in &self.accounts {
+            let (platform, account_alias) = (account.platform.to_string(), account.account.to_string());
+            let of = Account { platform: platform.clone(), account_alias: account_alias.clone() };
+            set(&all.files.get_or_create(&of), account.files);
+            set(&all.bytes.get_or_create(&of), account.bytes);
+            set(&all.most_files.get_or_create(&of), account.most_files.unwrap_or_default());
+            for (within, files) in [("day", account.expiring_in_a_day), ("week", account.expiring_in_a_week)] {
+                let of = Within { platform: platform.clone(), account_alias: account_alias.clone(), within };
+                set(&all.expiring.get_or_create(&of), files);
+            }
+        }
+        set(&all.unfinished, self.unfinished);
+        set(&all.given_up, self.given_up);
+        set(&all.unsigned_records, self.unsigned_records);
+        set(&all.last_checkpoint, self.last_checkpoint_at.map_or(0, |at| at.0.unsigned_abs() / 1_000_000));
+    }
 }
 
 fn days_to_full(most: u64, files: u64, added_in_a_week: u64) -> Option<f64> {

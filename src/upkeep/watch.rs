@@ -9,20 +9,28 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::check::{Verdict, check_replica};
 use super::compare::Sign;
 use super::decide::{Cap, OnlyLocal, ReconcileRequest};
+use super::expire::{Ending, keep_from_expiring};
+use super::lifecycle::{LifecycleStep, apply_lifecycle};
 use super::reconcile::{Step, reconcile};
 use super::recover::recover;
+use super::status::status;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::manager::{EnsureRequest, Manager, Transfers};
+use crate::metrics::{Notices, metrics};
 use crate::model::{AccountId, Digest, PlatformId};
-use crate::registry::HealthCheck;
+use crate::registry::{Expiring, HealthCheck};
 use crate::resilience::BreakerState;
 
 /// How often each is due.
 const RECOVER_EVERY: Duration = Duration::from_secs(30);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+const EXPIRY_EVERY: Duration = Duration::from_secs(3_600);
+const LIFECYCLE_EVERY: Duration = Duration::from_secs(3_600);
+const SHOWN_EVERY: Duration = Duration::from_secs(60);
 const LEASES_EVERY: Duration = Duration::from_secs(60);
 
 /// A watcher that died is replaced after this.
@@ -44,18 +52,21 @@ pub struct WatchRequest {
     pub heal: bool,
     /// Files that may be given up at one look: more is more likely a platform's mistake.
     pub max_lost: u64,
+    /// Copies of an account that are read back at one look, those read longest ago first.
+    pub samples: u64,
 }
 
 impl Default for WatchRequest {
     fn default() -> Self {
-        WatchRequest { every: 300.0, heal: false, max_lost: 100 }
+        WatchRequest { every: 300.0, heal: false, max_lost: 100, samples: 0 }
     }
 }
 
 /// Something to be told.
 #[derive(Clone, Debug, Serialize)]
 pub struct Notice {
-    /// "lost", "healed", "damaged", "renewed", "lease-failed", "unreachable", "breaker-open", "quota" or "recovered".
+    /// "lost", "healed", "damaged", "renewed", "lease-failed", "unreachable", "breaker-open", "quota", "expiring", "recovered",
+    /// "gone" or "not-gone" (what rules and time limits take away).
     pub event: &'static str,
     pub platform: Option<PlatformId>,
     pub account: Option<AccountId>,
@@ -70,11 +81,13 @@ pub struct Watch {
     request: WatchRequest,
     /// Breakers that were open, and accounts that were filling: each is told once.
     told: BTreeMap<String, ()>,
+    /// When the metrics were last set.
+    shown_at: Option<Instant>,
 }
 
 impl Watch {
     pub fn new(request: WatchRequest) -> Self {
-        Watch { request, told: BTreeMap::new() }
+        Watch { request, told: BTreeMap::new(), shown_at: None }
     }
 
     /// Does what is due and nobody else is doing; gives what is to be told.
@@ -111,13 +124,28 @@ impl Watch {
             notices.extend(keep_leases(manager, left()).await?);
             registry.end_task("leases", LEASES_EVERY).await?;
         }
+        if registry.take_task("expiry", AT_MOST).await? {
+            for ending in keep_from_expiring(manager, self.request.heal, left()).await? {
+                self.tell_ending(ending, &mut notices);
+            }
+            registry.end_task("expiry", EXPIRY_EVERY).await?;
+        }
+        if registry.take_task("lifecycle", AT_MOST).await? {
+            notices.extend(lifecycle_notices(apply_lifecycle(manager, false, left()).await?));
+            registry.end_task("lifecycle", LIFECYCLE_EVERY).await?;
+        }
         if registry.audit().verifying_key().is_ok() && registry.take_task("checkpoint", AT_MOST).await? {
             registry.audit().checkpoint().await?;
             registry.end_task("checkpoint", CHECKPOINT_EVERY).await?;
         }
         self.tell_breakers(manager, &mut notices).await;
         self.tell_quotas(manager, &mut notices).await?;
+        if self.shown_at.is_none_or(|at| at.elapsed() >= SHOWN_EVERY) {
+            status(manager).await?;
+            self.shown_at = Some(Instant::now());
+        }
         for notice in &notices {
+            metrics().notices.get_or_create(&Notices { event: notice.event }).inc();
             tracing::info!(event = notice.event, platform = ?notice.platform, "{}", notice.what);
         }
         Ok(notices)
@@ -180,6 +208,37 @@ impl Watch {
             let what = evidence.unwrap_or_else(|| format!("{platform} does not have {} any more", replica.remote_id));
             notices.push(Notice { digest, remote_id: Some(replica.remote_id), ..here(event, what) });
         }
+        notices.extend(self.sample(manager, platform, account, begun + within).await?);
+        Ok(notices)
+    }
+
+    /// Reads some copies back, and tells of those that are not what they should be.
+    async fn sample(
+        &self,
+        manager: &Manager,
+        platform: &PlatformId,
+        account: &AccountId,
+        deadline: Instant,
+    ) -> Result<Vec<Notice>> {
+        let mut notices = Vec::new();
+        if self.request.samples == 0 {
+            return Ok(notices);
+        }
+        for (digest, replica) in manager.registry().least_read(platform, account, self.request.samples).await? {
+            if Instant::now() >= deadline {
+                break;
+            }
+            let record = manager.get(&digest.to_string()).await?;
+            let found = check_replica(manager, &record, &replica, true, deadline).await?;
+            let event = match found.verdict {
+                Verdict::Healthy | Verdict::Unknown => continue,
+                Verdict::Lost => "lost",
+                Verdict::Differs | Verdict::Unusable => "damaged",
+            };
+            let (platform, account) = (Some(platform.clone()), Some(account.clone()));
+            let remote_id = Some(replica.remote_id);
+            notices.push(Notice { event, platform, account, digest: Some(digest), remote_id, what: found.evidence });
+        }
         Ok(notices)
     }
 
@@ -217,6 +276,23 @@ impl Watch {
         Ok(())
     }
 
+    fn tell_ending(&mut self, Ending { expiring, renewed }: Ending, notices: &mut Vec<Notice>) {
+        let Expiring { digest, name, replica } = expiring;
+        let at = replica.expires_at.map(|at| at.to_string()).unwrap_or_default();
+        let ends = format!("{} drops {name:?} at {at}", replica.platform);
+        let (event, what, remote_id) = match renewed {
+            Some(Ok(new)) => {
+                ("renewed", format!("{} has {name:?} as {} now", new.platform, new.remote_id), new.remote_id)
+            }
+            Some(Err(error)) => ("expiring", format!("{ends}: {}", error.message()), replica.remote_id.clone()),
+            None => ("expiring", ends, replica.remote_id.clone()),
+        };
+        let (platform, account) = (Some(replica.platform), Some(replica.account));
+        let key = format!("expiring/{}", replica.remote_id);
+        let notice = Notice { event, platform, account, digest: Some(digest), remote_id: Some(remote_id), what };
+        self.tell_once(key, true, notices, notice);
+    }
+
     /// Tells it when it begins to be so, and again only after it had ended.
     fn tell_once(&mut self, key: String, is_so: bool, notices: &mut Vec<Notice>, notice: Notice) {
         match is_so {
@@ -225,6 +301,19 @@ impl Watch {
             true => {}
         }
     }
+}
+
+fn lifecycle_notices(steps: Vec<LifecycleStep>) -> Vec<Notice> {
+    let told = steps.into_iter().filter(|step| step.is_done || step.error.is_some());
+    told.map(|LifecycleStep { digest, departure, error, .. }| Notice {
+        event: if error.is_none() { "gone" } else { "not-gone" },
+        platform: departure.platform,
+        account: None,
+        digest: Some(digest),
+        remote_id: None,
+        what: error.map_or(departure.because.clone(), |error| format!("{}: {error}", departure.because)),
+    })
+    .collect()
 }
 
 /// Whether a replica that its platform does not list is not handed out any more, made anew or not.
@@ -249,7 +338,15 @@ fn check(step: &Step, is_given_up: bool, response_time: Duration) -> Option<Heal
         Sign::OnlyLocal | Sign::OnlyRemote => return None,
     };
     let why = difference.why.join("; ");
-    Some(HealthCheck { replica, status, evidence: (!why.is_empty()).then_some(why), response_time })
+    Some(HealthCheck {
+        replica,
+        status,
+        evidence: (!why.is_empty()).then_some(why),
+        response_time,
+        http_status: None,
+        error_code: None,
+        bytes_read: None,
+    })
 }
 
 fn is_healed(steps: &[Step], remote_id: &str) -> bool {
@@ -268,6 +365,7 @@ async fn keep_leases(manager: &Manager, within: Duration) -> Result<Vec<Notice>>
             purpose: lease.purpose.as_ref().map(|purpose| purpose.as_str().to_owned()),
             max_age: Duration::MAX,
             min_ttl: needed(manager, &platform, lease.until, now),
+            when_full: None,
             deadline: deadline.saturating_duration_since(Instant::now()),
         };
         let before = manager.get(&lease.digest.to_string()).await?.replicas;

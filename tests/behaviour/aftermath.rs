@@ -68,15 +68,20 @@ pub async fn let_leases_run_out(store: &Store) {
 pub async fn recover_all(world: &World, store: &Store, location: &Location) -> Manager {
     let urls = world.simulator.urls();
     let manager = manager_at(&urls.moonshot, &urls.zai, databases::open(location));
+    recover_with(&manager, store).await;
+    manager
+}
+
+/// The same, by a client that there is.
+pub async fn recover_with(manager: &Manager, store: &Store) {
     let_leases_run_out(store).await;
     let began = std::time::Instant::now();
     while !manager.registry().recoveries().await.unwrap().is_empty() {
         assert!(began.elapsed() < Duration::from_secs(60), "{:?}", manager.registry().recoveries().await.unwrap());
-        recover(&manager, DEADLINE).await.unwrap();
+        recover(manager, DEADLINE).await.unwrap();
         let_leases_run_out(store).await;
     }
-    assert!(recover(&manager, DEADLINE).await.unwrap().is_empty());
-    manager
+    assert!(recover(manager, DEADLINE).await.unwrap().is_empty());
 }
 
 /// How many rows fit.
@@ -114,17 +119,29 @@ pub async fn judge(world: &World, store: &Store, manager: &Manager) -> BTreeMap<
     let report = manager.registry().audit().verify(Vec::new(), Some(verifying_key())).await.unwrap();
     assert!(report.is_intact, "{report:?}");
     let came = "SELECT COUNT(*) FROM audit_log WHERE action IN ('upload', 'renew', 'adopt') AND record LIKE '%\"decision\":\"done\"%'";
-    assert_eq!(count(store, came).await, count(store, "SELECT COUNT(*) FROM platform_file_registry").await);
+    let erased = erased_copies(store).await;
+    assert_eq!(count(store, came).await, count(store, "SELECT COUNT(*) FROM platform_file_registry").await + erased);
     let went = "SELECT COUNT(*) FROM audit_log WHERE record LIKE '%\"decision\":\"done\"%'
                    AND (action IN ('delete', 'lose', 'expire', 'evict') OR action = 'turn' AND record LIKE '%\"into\":\"deleted\"%')";
     let gone = "SELECT COUNT(*) FROM platform_file_registry WHERE status = 'deleted'";
-    assert_eq!(count(store, went).await, count(store, gone).await);
+    assert_eq!(count(store, went).await, count(store, gone).await + erased);
     if !store.is_postgres() {
         let whole = store
             .read(|session| session.one("SELECT integrity_check FROM pragma_integrity_check", &[])?.get::<String>(0));
         assert_eq!(whole.await.unwrap(), "ok");
     }
     held
+}
+
+/// Copies whose rows went with all else that was known of their files.
+async fn erased_copies(store: &Store) -> u64 {
+    let sql = "SELECT record FROM audit_log WHERE action = 'erase'";
+    let records = store.read(move |session| session.rows(sql, &[])).await.unwrap();
+    let copies = records.iter().map(|row| {
+        let record: Value = serde_json::from_str(&row.get::<String>(0).unwrap()).unwrap();
+        record["copies"].as_str().unwrap().parse::<u64>().unwrap()
+    });
+    copies.sum()
 }
 
 fn verifying_key() -> VerifyingKey {

@@ -208,7 +208,8 @@ fn the_example_is_complete_short_and_right() {
     }
     // Uncommented, every default is one that would be accepted where it stands.
     let settings = example.lines().map(|line| {
-        line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !rest.contains(": ")).unwrap_or(line)
+        let setting = line.strip_prefix("# ").map(|rest| rest.split("  # ").next().unwrap_or(rest));
+        setting.filter(|setting| setting.contains(" = ") && !setting.contains(": ")).unwrap_or(line)
     });
     let uncommented: Vec<&str> = settings
         .take_while(|line| !line.contains("A platform of your own"))

@@ -11,8 +11,8 @@ use exai_files::audit::{AuditKey, AuditOptions};
 use exai_files::blobs::{self, Blobs};
 use exai_files::clock::{Clock as _, SystemClock, Timestamp};
 use exai_files::manager::{Connection, EnsureRequest, Manager, Transfers, UploadRequest};
-use exai_files::model::{AccountId, FileRecord, Identity, PlatformId, Purpose};
-use exai_files::registry::{Claim, HoldKind, Labels, NewIntent, Placement};
+use exai_files::model::{AccountId, FileRecord, HoldKind, Identity, Keep, PlatformId, Purpose};
+use exai_files::registry::{Claim, Labels, NewIntent, Placement};
 use exai_files::store::{Location, Store, bind};
 use exai_files::upkeep::{
     OnlyLocal, OnlyRemote, ReconcileRequest, Watch, WatchRequest, check_copies, collect_copies, find_recovery,
@@ -94,6 +94,7 @@ impl Script {
             mime: "text/plain".into(),
             owner: None,
             needed_until: None,
+            keep: Keep::AsItIs,
         };
         if let Ok(Claim::Ours(claim)) = self.manager.registry().intend(new, Vec::new()).await {
             let _ = self.manager.registry().sending(&claim).await;
@@ -193,6 +194,10 @@ impl Script {
             && let Some(replica) = record.replicas.first()
         {
             let _ = self.zai.platform.delete(&replica.remote_id, tokio::time::Instant::now() + DEADLINE).await;
+            // What is new may be missing from a listing, and is not taken for lost.
+            let (hex, long_ago) = (record.digest.hex(), Timestamp(1));
+            let sql = "UPDATE platform_file_registry SET updated_at = ?2 WHERE file_hash = ?1";
+            let _ = self.store.write(move |session| session.execute(sql, bind![&hex, long_ago])).await;
         }
         let_leases_run_out(&self.store).await;
         let mut watch = Watch::new(WatchRequest { heal: true, ..WatchRequest::default() });
@@ -233,6 +238,7 @@ fn ensure_on(name: &str) -> EnsureRequest {
         purpose: None,
         max_age: Duration::ZERO,
         min_ttl: Duration::from_secs(3_600),
+        when_full: None,
         deadline: DEADLINE,
     }
 }

@@ -84,6 +84,7 @@ async fn a_page_of_someone_else_is_no_word_that_a_file_is_gone() {
             purpose: None,
             max_age: Duration::ZERO,
             min_ttl: Duration::ZERO,
+            when_full: None,
             deadline: DEADLINE,
         };
         manager.ensure("a.txt", ask, &Transfers::default()).await.unwrap_err();
@@ -187,6 +188,7 @@ async fn a_file_written_a_moment_ago_is_found_again_when_its_copy_is_lost() {
         purpose: None,
         max_age: Duration::ZERO,
         min_ttl: Duration::ZERO,
+        when_full: None,
         deadline: DEADLINE,
     };
     let healed = manager.ensure("fresh.txt", ask, &Transfers::default()).await.unwrap();

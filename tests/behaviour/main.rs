@@ -26,3 +26,4 @@ mod simulator;
 mod store;
 mod upload;
 mod world;
+mod year;

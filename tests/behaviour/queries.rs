@@ -57,6 +57,7 @@ fn replica(random: &mut StdRng, number: u16, copy: u8, created_at: Timestamp) ->
         expires_at: random
             .random_bool(0.6)
             .then(|| NOW.plus(Duration::from_secs(30)).minus(Duration::from_secs(random.random_range(0..60)))),
+        used_at: None,
         origin: Origin::AlreadyThere,
     }
 }

@@ -26,6 +26,7 @@ fn ensure_on(platform: &str) -> EnsureRequest {
         purpose: None,
         max_age: Duration::ZERO,
         min_ttl: Duration::ZERO,
+        when_full: None,
         deadline: DEADLINE,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use exai_files::clock::{Clock, TestClock, Timestamp};
 use exai_files::error::ErrorKind;
 use exai_files::model::{
-    AccountId, ContentKind, Digest, FileRecord, Fingerprint, Identity, Origin, PlatformId, Purpose, Replica,
+    AccountId, ContentKind, Digest, FileRecord, Fingerprint, Identity, Keep, Origin, PlatformId, Purpose, Replica,
     ReplicaStatus,
 };
 use exai_files::registry::{Claim, FileFilter, NewIntent, Placement, Registry, Settlement};
@@ -51,6 +51,7 @@ fn known(number: u8, platform: &str) -> FileRecord {
         created_at: at,
         verified_at: at,
         expires_at: (number == 7).then_some(Timestamp(1)),
+        used_at: None,
         origin: Origin::AlreadyThere,
     };
     let identity = Identity { digest: Digest([number; 32]), size: number.into(), mime: "application/pdf".to_owned() };
@@ -98,7 +99,16 @@ fn to_be_placed() -> NewIntent {
         purpose: Purpose::new("file-extract"),
     };
     let (name, mime) = ("a.txt".to_owned(), "text/plain".to_owned());
-    NewIntent { placement, remote_name: name.clone(), name, size: 5, mime, owner: None, needed_until: None }
+    NewIntent {
+        placement,
+        remote_name: name.clone(),
+        name,
+        size: 5,
+        mime,
+        owner: None,
+        needed_until: None,
+        keep: Keep::AsItIs,
+    }
 }
 
 fn stored_as(id: &str) -> Settlement {

@@ -201,6 +201,7 @@ fn ensure_request(platform: &str, max_age: Duration) -> EnsureRequest {
         purpose: None,
         max_age,
         min_ttl: Duration::ZERO,
+        when_full: None,
         deadline: DEADLINE,
     }
 }

@@ -11,8 +11,8 @@ use exai_files::content::Source;
 use exai_files::credentials::ApiKey;
 use exai_files::error::Result;
 use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
-use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
-use exai_files::platform::{FilesApi, Profile, moonshot, zai, zhipu};
+use exai_files::model::{AccountId, FileRecord, Keep, PlatformId, Secret};
+use exai_files::platform::{Fact, FilesApi, Profile, moonshot, zai, zhipu};
 use exai_files::registry::{Labels, Registry};
 use exai_files::resilience::{
     BreakerSettings, Database, Lane, Memory, Rate, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState,
@@ -199,6 +199,7 @@ impl World {
                 platform: Arc::new(self.api_of(account, name, timeouts.clone(), resilience.clone())),
                 resilience,
                 purpose: None,
+                when_full: None,
                 // The simulator shows a file at once, so a lost upload need not be waited for.
                 commit_horizon: Duration::from_millis(60),
             }
@@ -220,6 +221,8 @@ pub fn request(bytes: impl Into<Vec<u8>>, name: &str, to: &[&str]) -> UploadRequ
         labels: Labels::default(),
         paranoid: false,
         min_ttl: None,
+        keep: Keep::AsItIs,
+        when_full: None,
         lane: Lane::Interactive,
         deadline: DEADLINE,
     }
@@ -243,14 +246,26 @@ pub fn client_of(moonshot_url: &str, zai_url: &str, store: Store, audit: AuditOp
 }
 
 pub fn connection_at(name: &str, url: &str) -> Connection {
+    connection_of(name, url, clock(), None)
+}
+
+/// The same, by that clock, and with an account that holds at most so many files.
+pub fn connection_of(name: &str, url: &str, clock: Arc<dyn Clock>, most_files: Option<u64>) -> Connection {
     let (mut profile, key) = match name {
         "zai" => (zai().unwrap(), "simulator.zai-secret"),
         _ => (moonshot("intl").unwrap(), "sk-simulator"),
     };
     profile.capabilities.base_url = url.to_owned();
+    profile.capabilities.max_files = Some(Fact::new(most_files.unwrap_or(u64::MAX), "the test", "2026-11-25"));
     let http = HttpClient::new(&HttpOptions::default()).unwrap();
     let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
-    let resilience = resilience(name, "default", &SharedState::new(Memory::new(clock())), &OPTIONS);
-    let api = FilesApi::new(profile, AccountId::new("default"), http, key, clock(), resilience.clone());
-    Connection { platform: Arc::new(api), resilience, purpose: None, commit_horizon: Duration::from_millis(60) }
+    let resilience = resilience(name, "default", &SharedState::new(Memory::new(clock.clone())), &OPTIONS);
+    let api = FilesApi::new(profile, AccountId::new("default"), http, key, clock, resilience.clone());
+    Connection {
+        platform: Arc::new(api),
+        resilience,
+        purpose: None,
+        when_full: None,
+        commit_horizon: Duration::from_millis(60),
+    }
 }

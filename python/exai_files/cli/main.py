@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
-from exai_files.cli import config, db, files, output, platforms, reconcile, sim, upkeep, upload, watch
+from exai_files.cli import config, db, files, lifecycle, output, platforms, reconcile, sim, upkeep, upload, watch
 from exai_files.cli.group import cli
 from exai_files.errors import Error
 
-COMMANDS = (upload, files, reconcile, watch, upkeep, platforms, config, db, sim)
+COMMANDS = (upload, files, reconcile, watch, upkeep, platforms, lifecycle, config, db, sim)
 """The modules whose commands there are, imported for that."""
 
 __all__ = ["main"]

@@ -13,7 +13,17 @@ import click
 from exai_files import progress
 from exai_files.cli import output
 from exai_files.cli.group import Session, cli
-from exai_files.cli.options import as_json, dry_run, each, fields, print_failure, some_metadata, some_tags, timeout
+from exai_files.cli.options import (
+    as_json,
+    dry_run,
+    each,
+    fields,
+    print_failure,
+    some_metadata,
+    some_tags,
+    timeout,
+    wanted_for,
+)
 from exai_files.errors import Error, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -33,6 +43,12 @@ if TYPE_CHECKING:
 @click.option("--owner", metavar="NAME", help="Who hands it over.")
 @some_tags
 @some_metadata
+@wanted_for
+@click.option(
+    "--when-full",
+    type=click.Choice(["refuse", "evict-lru", "evict-smallest"]),
+    help="When the account is full: refuse, or what was used longest ago, or is smallest, makes room.",
+)
 @click.option("--paranoid", is_flag=True, help="Hash files even if they have not changed.")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Files at a time.")
 @timeout
@@ -50,6 +66,8 @@ def upload(
     owner: str | None,
     tags: tuple[str, ...],
     metadata: tuple[str, ...],
+    for_: float | None,
+    when_full: str | None,
     paranoid: bool,
     concurrency: int,
     timeout: float | None,
@@ -66,12 +84,12 @@ def upload(
     if "any" in to and len(to) > 1:
         raise click.UsageError("--to any goes alone; say --prefer for the platforms to try first")
     destination = {"to": "any", "prefer": list(prefer)} if "any" in to else {"to": list(to), "prefer": prefer or None}
-    options: dict[str, Any] = {**destination, "account": account, "purpose": purpose}
+    options: dict[str, Any] = {**destination, "account": account, "purpose": purpose, "when_full": when_full}
     if dry_run:
         return _plan(session, names, options, as_json)
     import asyncio  # half of the start-up, and only needed here
 
-    options |= {"owner": owner, "tags": tags, "metadata": fields(metadata)}
+    options |= {"owner": owner, "tags": tags, "metadata": fields(metadata), "for_": for_}
     options |= {"paranoid": paranoid, "timeout": timeout, "bulk": len(files) > 1}
     return asyncio.run(_upload(session, names, options, concurrency, as_json))
 
@@ -98,6 +116,8 @@ def _print_plan(plan: UploadPlan) -> None:
         what = "is there already" if target.is_there else f"would be sent as {target.remote_name!r}"
         name = output.printable(plan.name)
         click.echo(f"{name}  {output.size(plan.size)}  {target.platform} ({target.purpose}): {what}")
+        for gone in target.evictions:
+            click.echo(f"  {output.printable(gone.name)}  {output.size(gone.size)}  would be taken off to make room")
 
 
 async def _upload(

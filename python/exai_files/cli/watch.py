@@ -32,16 +32,17 @@ def status(session: Session, as_json: bool) -> None:
 )
 @click.option("--heal", is_flag=True, help="Make lost files anew. Default: note that they are gone.")
 @click.option("--max-lost", type=int, default=100, show_default=True, help="Files that one look may give up.")
+@click.option("--samples", type=int, default=0, show_default=True, help="Copies that one look reads back.")
 @click.option("--once", is_flag=True, help="Do what is due now, and end.")
 @as_json
 @click.pass_obj
-def watch(session: Session, every: float, heal: bool, max_lost: int, once: bool, as_json: bool) -> None:
+def watch(session: Session, every: float, heal: bool, max_lost: int, samples: int, once: bool, as_json: bool) -> None:
     """Recover, look after every account's files, keep leases and sign the audit log, until interrupted.
 
     Several that watch share the work.
     """
     with session.client(recovers=False) as client:
-        watching = client.watch(every=every, heal=heal, max_lost=max_lost)
+        watching = client.watch(every=every, heal=heal, max_lost=max_lost, samples=samples)
         for notice in watching.look() if once else watching:
             if as_json:
                 output.print_json(notice)

@@ -36,6 +36,11 @@ const SQLITE: Steps = Steps {
             name: "audit, recovery, health, holds, kept copies",
             sql: include_str!("sqlite/0005.sql"),
         },
+        Migration {
+            version: 6,
+            name: "how long files are wanted, when they are used",
+            sql: include_str!("sqlite/0006.sql"),
+        },
     ],
 };
 
@@ -57,6 +62,11 @@ const POSTGRES: Steps = Steps {
             version: 3,
             name: "audit, recovery, health, holds, kept copies",
             sql: include_str!("postgres/0003.sql"),
+        },
+        Migration {
+            version: 4,
+            name: "how long files are wanted, when they are used",
+            sql: include_str!("postgres/0004.sql"),
         },
     ],
 };

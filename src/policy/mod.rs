@@ -1,0 +1,4 @@
+//! Pure decisions: of what is known, what was asked for, and the time. Nothing here asks or changes anything.
+
+pub mod quota;
+pub mod retention;

@@ -196,7 +196,7 @@ impl Script {
             let _ = self.zai.platform.delete(&replica.remote_id, tokio::time::Instant::now() + DEADLINE).await;
             // What is new may be missing from a listing, and is not taken for lost.
             let (hex, long_ago) = (record.digest.hex(), Timestamp(1));
-            let sql = "UPDATE platform_file_registry SET updated_at = ?2 WHERE file_hash = ?1";
+            let sql = "UPDATE platform_file_registry SET updated_at = ?2, remote_created_at = ?2 WHERE file_hash = ?1";
             let _ = self.store.write(move |session| session.execute(sql, bind![&hex, long_ago])).await;
         }
         let_leases_run_out(&self.store).await;

@@ -479,8 +479,7 @@ async def soaked(home: Path, seed: int) -> AsyncIterator[Soak]:
     contents = [Content(home, number, seed) for number in range(CONTENTS)]
     settings = {
         "recovery": {"every": 30 / FASTER},
-        # Longer than the longest delay: what a platform stores after that is a second copy.
-        "retry": {"commit_horizon": 1.0, "base": 0.05},
+        "retry": {"commit_horizon": 0.2, "base": 0.05},
         "copies": {"place": str(home / "copies")},
     }
     with simulator(store_content="memory") as running:

@@ -33,6 +33,15 @@ async fn the_horizon_begins_when_the_answer_is_given_up_not_when_the_bytes_left(
 }
 
 #[tokio::test]
+async fn a_listing_asked_for_before_the_horizon_is_not_the_last_look_however_late_it_answers() {
+    let world = World::with(json!({"moonshot": {"list_delay_seconds": 0.03}}));
+    world.fault("moonshot", "upload", json!({"next": 1}), json!({"kind": "lost_reply"}));
+    world.fault("moonshot", "list", json!({"next": 1}), json!({"kind": "delay", "before_ms": 150}));
+    let record = upload(&world.manager(memory()), request("hello", "a.txt", &["moonshot"])).await.unwrap();
+    assert_eq!((record.replicas[0].origin, world.files("moonshot").len()), (Origin::Adopted, 1));
+}
+
+#[tokio::test]
 async fn a_stored_file_whose_readiness_nobody_can_tell_is_not_sent_again() {
     let world = World::with(json!({"moonshot": {"processing_seconds": 60}}));
     world.fault("moonshot", "get", json!("always"), json!({"kind": "error", "type": "resource_not_found_error"}));

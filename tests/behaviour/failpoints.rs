@@ -165,7 +165,7 @@ impl Script {
     async fn recover(&self) {
         self.leave_behind("left").await;
         let _ = recover(&self.manager, DEADLINE).await;
-        // Once more, with a platform that does not answer: it is given up, taken up again and abandoned.
+        // Another one is taken up again, and then given up for good.
         self.leave_behind("abandoned").await;
         let digest = exai_files::model::Digest(sha2::Sha256::digest(self.bytes("abandoned")).into());
         if let Ok(recovery) = find_recovery(&self.manager, &digest.hex()).await {

@@ -24,14 +24,12 @@ use exai_files::content::Source;
 use exai_files::credentials::ApiKey;
 use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
 use exai_files::model::{
-    AccountId, ContentKind, Digest, FileRecord, Fingerprint, Identity, Keep, Origin, PlatformId, Purpose, Replica,
+    AccountId, ContentKind, Digest, FileRecord, Fingerprint, Identity, Origin, PlatformId, Purpose, Replica,
     ReplicaStatus, Secret,
 };
 use exai_files::platform::{FilesApi, moonshot};
-use exai_files::registry::{FileFilter, FileStatus, Labels, Registry};
-use exai_files::resilience::{
-    BreakerSettings, Lane, Memory, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState,
-};
+use exai_files::registry::{FileFilter, FileStatus, Registry};
+use exai_files::resilience::{BreakerSettings, Memory, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState};
 use exai_files::simulator::{Options, Simulator};
 use exai_files::store::{Location, PostgresOptions, Store};
 use exai_files::transport::{HttpClient, HttpOptions};
@@ -302,19 +300,9 @@ fn manager_of(registry: Registry, url: &str) -> Outcomes<Manager> {
 
 fn request(source: Source, name: Option<String>) -> Outcomes<UploadRequest> {
     Ok(UploadRequest {
-        source,
         name,
         to: vec![PlatformId::new("moonshot")?],
-        account: None,
-        purpose: None,
-        owner: None,
-        labels: Labels::default(),
-        paranoid: false,
-        min_ttl: None,
-        keep: Keep::AsItIs,
-        when_full: None,
-        lane: Lane::Interactive,
-        deadline: Duration::from_secs(300),
+        ..UploadRequest::new(source, Duration::from_secs(300))
     })
 }
 

@@ -128,6 +128,7 @@ fn options(config: &Config) -> ManagerOptions {
         tag_names: config.flag("upload.tag_names"),
         rules: config.rules.clone(),
         trash_period: config.duration("lifecycle.trash_period"),
+        recovery_fallback: config.recovery_fallback.clone(),
         recovery_attempts: config.count("recovery.max_attempts").unwrap_or(10),
         upload_sends: config.count("retry.upload_sends").and_then(|sends| u32::try_from(sends).ok()).unwrap_or(4),
         default_platforms: config.default_platforms.clone(),

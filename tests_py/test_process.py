@@ -107,6 +107,16 @@ def _let_leases_run_out(registry: str) -> None:
     databases.query(registry, f"UPDATE upload_intents SET lease_until = {long_ago}")
 
 
+def test_a_closed_registry_is_one_file(sim, tmp_path):
+    for number in range(20):
+        home = tmp_path / str(number)
+        options = {"registry": home / "registry.db", "settings": {"copies": {"place": str(tmp_path / "copies")}}}
+        with sim.client(**options) as files:
+            files.upload(b"x", name="x.txt", to="moonshot")
+            files.copies.collect()
+        assert {path.name for path in home.iterdir()} == {"registry.db", "registry.audit-key"}
+
+
 def test_use_after_fork_raises_instead_of_hanging(sim):
     code = """
     import os, sys, json, exai_files

@@ -69,7 +69,6 @@ SPOTS = {
     "receive": Spot("recvfrom,recvmsg,readv"),
     "closing-write": Spot("pwrite64", takes_room=True, moment="close"),
     "closing-sync": Spot(SYNC, takes_room=True, moment="close"),
-    "closing-open": Spot(OPEN, moment="close"),
     "closing-truncate": Spot("ftruncate", takes_room=True, moment="close"),
     "closing-unlink": Spot(UNLINK, moment="close"),
 }
@@ -228,6 +227,7 @@ def registry_threads(pid: int) -> list[str]:
 
 
 def judge(place: Place, outcome: Outcome, is_killed: bool) -> None:
+    unfinished = COPY.format(place.digest, place.digest)
     if outcome.was_spoiled and is_killed:
         assert outcome.status == -9
     else:
@@ -248,7 +248,16 @@ def judge(place: Place, outcome: Outcome, is_killed: bool) -> None:
     assert place.rows("SELECT id FROM upload_intents WHERE state = 'sending'") == []
     assert place.rows("SELECT subject FROM recoveries") == []
     assert place.rows("PRAGMA integrity_check") == [("ok",)]
-    assert place.strays() <= ({COPY.format(place.digest, place.digest)} if is_killed else set())
+    assert place.strays() <= ({unfinished} if is_killed else set())
+    clean_up(place, unfinished)
+    assert place.strays() == set()
+
+
+def clean_up(place: Place, unfinished: str) -> None:
+    if (place.home / unfinished).exists():
+        os.utime(place.home / unfinished, (0, 0))
+    with exai_files.Client(**place.options) as files:
+        assert files.copies.collect().removed == ()
 
 
 def recover(place: Place) -> None:

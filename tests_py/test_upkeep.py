@@ -177,6 +177,45 @@ def test_lost_files_come_back_from_kept_copies(sim, tmp_path):
         files.copies.check()
 
 
+def test_what_a_writer_that_died_left_beside_the_copies_goes_once_it_is_old(sim, tmp_path):
+    with sim.client(settings={"copies": {"place": str(tmp_path)}, **KEEPS}) as files:
+        files.upload(b"hello", name="hello.txt", to="moonshot")
+        (kept,) = (path for path in tmp_path.rglob("*") if path.is_file())
+        old, young, another = (kept.with_name(name) for name in (f"{kept.name}#1", f"{kept.name}#2", "theirs#1"))
+        for path in (old, young, another):
+            path.write_bytes(b"hel")
+        for path in (old, another):
+            os.utime(path, (0, 0))
+        assert files.copies.collect(dry_run=True).bytes == 3
+        assert old.exists()
+        assert files.copies.collect() == exai_files.CopyCollection(removed=(), bytes=3)
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == {kept, young, another}
+
+
+def test_a_file_moves_from_one_platform_to_another(sim, tmp_path, place):
+    (tmp_path / "a.txt").write_text("a")
+    with sim.client(registry=place, settings=KEEPS) as files:
+        files.upload(tmp_path / "a.txt", to="moonshot")
+        moved = files.move("a.txt", from_="moonshot", to="zai")
+        assert [replica.platform for replica in moved.replicas] == ["zai"]
+        assert ([], 1) == (sim.moonshot.files, len(sim.zai.files))
+        (note,) = files.audit.query(action="move")
+        assert note.platform == "moonshot"
+        with files.lease("a.txt", platform="zai", for_=60), pytest.raises(exai_files.ConflictError, match="leased"):
+            files.move("a.txt", from_="zai", to="moonshot")
+        with pytest.raises(exai_files.NotFoundError, match="not on moonshot"):
+            files.move("a.txt", from_="moonshot", to="zai")
+
+    async def back():
+        async with sim.async_client(registry=place, settings=KEEPS) as files:
+            return await files.move("a.txt", from_="zai", to="moonshot")
+
+    assert [replica.platform for replica in asyncio.run(back()).replicas] == ["moonshot"]
+    code, said, _ = shell(tmp_path, sim, place, "mv", "a.txt", "--from", "moonshot", "--to", "zai")
+    assert (code, said) == (0, f"a.txt: moonshot -> zai {sim.zai.files[0].id}\n")
+    assert shell(tmp_path, sim, place, "mv", "a.txt", "--from", "moonshot", "--to", "zai")[0] == 4
+
+
 def test_copies_are_checked_in_the_shell(sim, tmp_path, place):
     (tmp_path / "a.txt").write_text("a")
     assert shell(tmp_path, sim, place, "upload", "a.txt", "--to", "zai")[0] == 0

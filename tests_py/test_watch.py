@@ -82,6 +82,23 @@ def test_watchers_share_the_work(sim, place):
         assert len(sim.truth(operation="list")) == listed
 
 
+def test_a_watcher_that_is_cancelled_keeps_nobody_waiting(sim, place):
+    async def main():
+        async with sim.async_client(registry=place, settings=QUIET) as files:
+            await files.upload(b"x", name="x.txt", to="moonshot")
+            sim.moonshot.fault("stall", operation="list")
+            look = asyncio.create_task(files.watch().look())
+            while not sim.truth(operation="list"):
+                await asyncio.sleep(0)
+            look.cancel()
+            await asyncio.wait([look])
+
+    asyncio.run(main())
+    soon = "now() + interval '1 s'" if databases.IS_POSTGRES else "(strftime('%s', 'now') + 1) * 1000000"
+    held = databases.query(place, f"SELECT name FROM watch_tasks WHERE lease_until > {soon}")
+    assert held == ""
+
+
 def test_a_platform_that_shows_nothing_is_not_believed(sim, place):
     with sim.client(registry=place, settings=QUIET) as files:
         for number in range(5):

@@ -188,6 +188,18 @@ class Client:
         purpose: str | None,
         max_age: float,
         min_ttl: float,
+        when_full: str | None,
+        timeout: float | None,
+        transfers: Transfers,
+    ) -> Pending: ...
+    def relocate(
+        self,
+        reference: str,
+        *,
+        to: str,
+        from_: str,
+        purpose: str | None,
+        when_full: str | None,
         timeout: float | None,
         transfers: Transfers,
     ) -> Pending: ...

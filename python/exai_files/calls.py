@@ -169,6 +169,7 @@ class Calls:
         purpose: str | None,
         max_age: Seconds,
         min_ttl: Seconds,
+        when_full: WhenFull | None,
         timeout: Seconds | None,
         progress: Progress | None,
     ) -> Call[Replica]:
@@ -179,10 +180,33 @@ class Calls:
             purpose=purpose,
             max_age=in_seconds(max_age) or 0.0,
             min_ttl=span(min_ttl),
+            when_full=when_full,
             timeout=in_seconds(timeout),
             transfers=reporter.transfers,
         )
         return Call(pending, Replica._from_core, reporter)
+
+    def move(
+        self,
+        file: FileReference,
+        from_: str,
+        to: str,
+        purpose: str | None,
+        when_full: WhenFull | None,
+        timeout: Seconds | None,
+        progress: Progress | None,
+    ) -> Call[FileRecord]:
+        reporter = Reporter(progress)
+        pending = self.core.relocate(
+            reference(file),
+            from_=from_,
+            to=to,
+            purpose=purpose,
+            when_full=when_full,
+            timeout=in_seconds(timeout),
+            transfers=reporter.transfers,
+        )
+        return Call(pending, FileRecord._from_core, reporter)
 
     def page(self, file_filter: str, after: str | None) -> Call[list[FileRecord]]:
         pending = self.core.list(file_filter, after, _PAGE)

@@ -22,7 +22,7 @@ _PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class RecoveryStep:
-    """One upload or delete that had been cut short, and what became of it.
+    """One upload, delete or move that had been cut short, and what became of it.
 
     Attributes:
         kind: What it was.
@@ -34,7 +34,7 @@ class RecoveryStep:
         error: What went wrong.
     """
 
-    kind: Literal["upload", "delete"]
+    kind: Literal["upload", "delete", "move"]
     id: str
     digest: str | None
     platform: str
@@ -71,7 +71,7 @@ class Unfinished:
         history: All attempts, of one that was explained.
     """
 
-    kind: Literal["upload", "delete"]
+    kind: Literal["upload", "delete", "move"]
     id: str
     digest: str | None
     platform: str

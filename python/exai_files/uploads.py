@@ -129,6 +129,7 @@ class Uploads:
         purpose: str | None = None,
         max_age: Seconds = 3600.0,
         min_ttl: Seconds = 0.0,
+        when_full: WhenFull | None = None,
         timeout: Seconds | None = None,
         progress: Progress | None = None,
     ) -> Replica:
@@ -141,6 +142,7 @@ class Uploads:
             purpose: As for `upload`.
             max_age: A copy the platform confirmed longer ago than this (seconds) is asked for again.
             min_ttl: How long (seconds) the copy must live yet: one that its platform drops before is made anew.
+            when_full: As for `upload`.
             timeout: Deadline of the whole call.
             progress: As for `upload`.
 
@@ -152,14 +154,51 @@ class Uploads:
             PlatformError: The platform refused or failed.
         """
         if isinstance(file, (str, FileRecord, Replica)):
-            return self._calls.ensure(file, platform, purpose, max_age, min_ttl, timeout, progress).wait()
+            return self._calls.ensure(file, platform, purpose, max_age, min_ttl, when_full, timeout, progress).wait()
+        wanted: dict[str, Any] = {"min_ttl": min_ttl, "when_full": when_full}
         with readable(file, name) as given:
-            record = self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).wait()
+            record = self._calls.upload(given, platform, purpose, timeout, progress, **wanted).wait()
             try:
-                return self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).wait()
+                return self._calls.ensure(record, platform, purpose, max_age, min_ttl, when_full, timeout, None).wait()
             except NotFoundError:  # lost there, which is known now
-                record = self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).wait()
-                return self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).wait()
+                record = self._calls.upload(given, platform, purpose, timeout, progress, **wanted).wait()
+                return self._calls.ensure(record, platform, purpose, max_age, min_ttl, when_full, timeout, None).wait()
+
+    def move(
+        self,
+        file: FileReference,
+        *,
+        from_: str,
+        to: str,
+        purpose: str | None = None,
+        when_full: WhenFull | None = None,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> FileRecord:
+        """Put a file on one platform and then take it off another.
+
+        It is there before it is taken away here. A call that fails or is cancelled leaves it where it was, at least; one
+        whose process dies is finished by the next recovery.
+
+        Args:
+            file: Which file.
+            from_: The platform to take it off.
+            to: The platform to put it on; its bytes come from its kept copy or from where it was uploaded.
+            purpose: As for `upload`, on `to`.
+            when_full: As for `upload`, on `to`.
+            timeout: Deadline of the whole call.
+            progress: As for `upload`.
+
+        Returns:
+            The record as it is afterwards.
+
+        Raises:
+            InvalidRequestError: Both are the same.
+            NotFoundError: It is not on `from_`, or its bytes are not to be had.
+            ConflictError: Somebody has leased it there, or it is under legal hold.
+            PlatformError: A platform refused or failed.
+        """
+        return self._calls.move(file, from_, to, purpose, when_full, timeout, progress).wait()
 
     def wait_ready(
         self, file: FileReference, *, platform: str | None = None, timeout: Seconds | None = None
@@ -252,19 +291,38 @@ class AsyncUploads:
         purpose: str | None = None,
         max_age: Seconds = 3600.0,
         min_ttl: Seconds = 0.0,
+        when_full: WhenFull | None = None,
         timeout: Seconds | None = None,
         progress: Progress | None = None,
     ) -> Replica:
         if isinstance(file, (str, FileRecord, Replica)):
-            return await self._calls.ensure(file, platform, purpose, max_age, min_ttl, timeout, progress).run()
+            call = self._calls.ensure(file, platform, purpose, max_age, min_ttl, when_full, timeout, progress)
+            return await call.run()
+        wanted: dict[str, Any] = {"min_ttl": min_ttl, "when_full": when_full}
         with contextlib.ExitStack() as spools:
             given = await entered(spools, file, name)
-            record = await self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).run()
+            record = await self._calls.upload(given, platform, purpose, timeout, progress, **wanted).run()
             try:
-                return await self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).run()
+                call = self._calls.ensure(record, platform, purpose, max_age, min_ttl, when_full, timeout, None)
+                return await call.run()
             except NotFoundError:  # lost there, which is known now
-                record = await self._calls.upload(given, platform, purpose, timeout, progress, min_ttl=min_ttl).run()
-                return await self._calls.ensure(record, platform, purpose, max_age, min_ttl, timeout, None).run()
+                record = await self._calls.upload(given, platform, purpose, timeout, progress, **wanted).run()
+                call = self._calls.ensure(record, platform, purpose, max_age, min_ttl, when_full, timeout, None)
+                return await call.run()
+
+    @twin_of(Uploads.move)
+    async def move(
+        self,
+        file: FileReference,
+        *,
+        from_: str,
+        to: str,
+        purpose: str | None = None,
+        when_full: WhenFull | None = None,
+        timeout: Seconds | None = None,
+        progress: Progress | None = None,
+    ) -> FileRecord:
+        return await self._calls.move(file, from_, to, purpose, when_full, timeout, progress).run()
 
     @twin_of(Uploads.wait_ready)
     async def wait_ready(

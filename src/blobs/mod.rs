@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
@@ -267,6 +267,32 @@ impl Blobs {
         Ok(listed.iter().filter_map(blob).collect())
     }
 
+    /// Removes what writers that died left beside the copies, if it was last written `before`; gives its bytes. In a
+    /// bucket that is for the bucket's own rules to do.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub async fn remove_unfinished(&self, before: Timestamp, dry_run: bool) -> Result<u64> {
+        let Some(folder) = &self.folder else { return Ok(0) };
+        let folder = folder.join(ROOT);
+        let removing = tokio::task::spawn_blocking(move || {
+            let mut bytes = 0;
+            for (path, size) in unfinished(&folder, before)? {
+                if !dry_run {
+                    std::fs::remove_file(path)?;
+                }
+                bytes += size;
+            }
+            Ok(bytes)
+        });
+        let removed = removing.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        removed.map_err(|error| {
+            Error::new(ErrorKind::Registry, format!("unfinished copies cannot be removed: {error}"))
+                .with_hint("check `copies.place` and the disk")
+                .with_source(error)
+        })
+    }
+
     fn failed(&self, what: &str, digest: &Digest, error: &object_store::Error) -> Error {
         let (why, hint) = self.why(error);
         Error::new(ErrorKind::Registry, format!("the kept copy of {digest} cannot be {what}: {why}")).with_hint(hint)
@@ -295,6 +321,28 @@ impl Blobs {
 fn patience() -> RetryConfig {
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
     RetryConfig { backoff, max_retries: 4, retry_timeout: Duration::from_secs(30) }
+}
+
+/// Files that `object_store` had begun to write, and their sizes: it calls them as the copy, `#` and a number.
+fn unfinished(folder: &Path, before: Timestamp) -> std::io::Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    let folders = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        folders => folders?,
+    };
+    for folder in folders {
+        for file in std::fs::read_dir(folder?.path())? {
+            let file = file?;
+            let name = file.file_name();
+            let of = name.to_str().and_then(|name| name.split_once('#')).and_then(|(of, _)| Digest::from_hex(of));
+            let meta = file.metadata()?;
+            let written_at = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            if of.is_some() && Timestamp(0).plus(written_at) < before {
+                found.push((file.path(), meta.len()));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Readable by nobody else.

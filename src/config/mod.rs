@@ -58,6 +58,7 @@ pub struct Config {
     env: BTreeMap<String, String>,
     pub registry: PathBuf,
     pub default_platforms: Vec<PlatformId>,
+    pub recovery_fallback: Vec<PlatformId>,
     pub deadline: Duration,
     pub platforms: Vec<PlatformConfig>,
     /// Where breakers, limits and budgets of many hosts meet.
@@ -118,6 +119,7 @@ impl Config {
         let mut config = Config {
             registry: PathBuf::new(),
             default_platforms: Vec::new(),
+            recovery_fallback: Vec::new(),
             deadline: Duration::ZERO,
             platforms: Vec::new(),
             redis_url: None,
@@ -226,7 +228,8 @@ impl Config {
             faults.push("copies.place: a bucket needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into());
         }
         self.platforms = self.platform_names().iter().filter_map(|name| self.platform(name, faults)).collect();
-        self.default_platforms = self.named_platforms(faults);
+        self.default_platforms = self.named_platforms("default_platforms", faults);
+        self.recovery_fallback = self.named_platforms("recovery.fallback", faults);
         self.rules = self.rules(faults);
     }
 
@@ -240,15 +243,15 @@ impl Config {
         named.chain(BUILT_IN).map(str::to_owned).collect()
     }
 
-    fn named_platforms(&self, faults: &mut Vec<String>) -> Vec<PlatformId> {
-        let Some((Value::Array(names), origin)) = self.values.get("default_platforms") else { return Vec::new() };
+    fn named_platforms(&self, setting: &str, faults: &mut Vec<String>) -> Vec<PlatformId> {
+        let Some((Value::Array(names), origin)) = self.values.get(setting) else { return Vec::new() };
         let known = |id: &PlatformId| self.platforms.iter().any(|platform| platform.id == *id);
         let mut ids = Vec::new();
         for name in names.iter().filter_map(Value::as_str) {
             match PlatformId::new(name) {
                 Ok(id) if known(&id) => ids.push(id),
                 _ => faults.push(format!(
-                    "{origin}: default_platforms: no platform {name:?}; add [platforms.{name}] with kind and base_url"
+                    "{origin}: {setting}: no platform {name:?}; add [platforms.{name}] with kind and base_url"
                 )),
             }
         }

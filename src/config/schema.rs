@@ -184,6 +184,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Times that what was cut short is tried again before it is given up, until a person says otherwise.",
     ),
     setting(
+        "recovery.fallback",
+        Kind::Names,
+        "[]",
+        "Where else an upload may go that was cut short and cannot be finished where it was meant to be: the first that takes it.",
+    ),
+    setting(
         "copies.place",
         Kind::Text,
         "",

@@ -107,7 +107,7 @@ impl Manager {
     }
 }
 
-fn not_there(record: &FileRecord, platform: Option<&PlatformId>) -> Error {
+pub(super) fn not_there(record: &FileRecord, platform: Option<&PlatformId>) -> Error {
     let place = platform.map_or("any platform".to_owned(), ToString::to_string);
     Error::new(ErrorKind::NotFound, format!("{:?} is not on {place}", record.name))
         .with_hint("its record shows where it is; other accounts' copies are not touched")

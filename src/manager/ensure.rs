@@ -8,10 +8,8 @@ use super::Manager;
 use super::progress::Transfers;
 use super::upload::UploadRequest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, FileRecord, Keep, PlatformId, Purpose, Replica};
+use crate::model::{AccountId, FileRecord, PlatformId, Purpose, Replica};
 use crate::policy::quota::WhenFull;
-use crate::registry::Labels;
-use crate::resilience::Lane;
 
 /// What must be there, and how sure we want to be.
 #[derive(Clone, Debug)]
@@ -30,6 +28,21 @@ pub struct EnsureRequest {
     pub deadline: Duration,
 }
 
+impl EnsureRequest {
+    /// On any account, for what its type says; asked for, whatever we remember.
+    pub fn new(platform: PlatformId, deadline: Duration) -> Self {
+        EnsureRequest {
+            platform,
+            account: None,
+            purpose: None,
+            max_age: Duration::ZERO,
+            min_ttl: Duration::ZERO,
+            when_full: None,
+            deadline,
+        }
+    }
+}
+
 impl Manager {
     /// A live replica of a file that the registry knows, by digest, start of a digest, remote id or name.
     ///
@@ -46,19 +59,13 @@ impl Manager {
         let (found, unanswered) = self.bytes_of(&record.digest).await?;
         for found in found {
             let upload = UploadRequest {
-                source: found.source.clone(),
                 name: Some(record.name.clone()),
                 to: vec![request.platform.clone()],
                 account: request.account.clone(),
                 purpose: request.purpose.clone(),
-                owner: None,
-                labels: Labels::default(),
-                paranoid: false,
                 min_ttl: Some(request.min_ttl),
-                keep: Keep::AsItIs,
                 when_full: request.when_full,
-                lane: Lane::Interactive,
-                deadline: left,
+                ..UploadRequest::new(found.source.clone(), left)
             };
             let same_bytes =
                 self.prepare(&upload, &upload.to).await.is_ok_and(|file| file.identity.digest == record.digest);

@@ -16,6 +16,7 @@ mod progress;
 mod read;
 mod ready;
 mod recover;
+mod relocate;
 mod room;
 mod send;
 mod single_flight;
@@ -84,6 +85,8 @@ pub struct ManagerOptions {
     pub upload_sends: u32,
     /// Times that what was cut short is tried to be finished.
     pub recovery_attempts: u64,
+    /// Where else an upload may go whose recovery is given up.
+    pub recovery_fallback: Vec<PlatformId>,
     /// How long files stay.
     pub rules: Vec<Rule>,
     /// How long they stay in the trash; `None` for ever.
@@ -102,6 +105,7 @@ impl Default for ManagerOptions {
             tag_names: true,
             upload_sends: 4,
             recovery_attempts: 10,
+            recovery_fallback: Vec::new(),
             rules: Vec::new(),
             trash_period: Some(Duration::from_secs(30 * 86_400)),
             default_platforms: Vec::new(),
@@ -223,6 +227,11 @@ impl Manager {
 
     pub(crate) fn trash_period(&self) -> Option<Duration> {
         self.options.trash_period
+    }
+
+    /// Where else an upload may go whose recovery is given up.
+    pub(crate) fn recovery_fallback(&self) -> &[PlatformId] {
+        &self.options.recovery_fallback
     }
 
     pub(crate) fn recovery_attempts(&self) -> u64 {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Manager;
+use super::bytes::Found;
 use super::progress::Transfers;
 use super::send::Unanswered;
 use super::upload::{Target, UploadRequest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Origin, Replica};
-use crate::registry::{Claim, Gone, Labels, OpenUpload};
+use crate::model::{AccountId, Origin, PlatformId, Replica};
+use crate::registry::{Claim, Gone, OpenUpload, Placement};
 use crate::resilience::Lane;
 
 /// How an upload that was cut short ended.
@@ -32,25 +33,11 @@ impl Manager {
     pub(crate) async fn finish_upload(&self, open: &OpenUpload, within: Duration) -> Result<Ending> {
         let deadline = Instant::now() + within;
         let placement = &open.new.placement;
+        let to = (&placement.platform, Some(&placement.account), Some(placement.purpose.as_str()));
         let (found, unanswered) = self.bytes_of(&placement.digest).await?;
         for found in found {
-            let upload = UploadRequest {
-                source: found.source.clone(),
-                name: Some(open.new.name.clone()),
-                to: vec![placement.platform.clone()],
-                account: Some(placement.account.clone()),
-                purpose: Some(placement.purpose.as_str().to_owned()),
-                owner: open.new.owner.clone(),
-                labels: Labels::default(),
-                paranoid: false,
-                min_ttl: None,
-                keep: open.new.keep,
-                when_full: None,
-                lane: Lane::Bulk,
-                deadline: deadline.saturating_duration_since(Instant::now()),
-            };
-            let prepared = self.prepare(&upload, &upload.to).await;
-            if prepared.is_ok_and(|file| file.identity.digest == placement.digest) {
+            let upload = again(open, &found, to, deadline);
+            if self.are_the_bytes(&upload, placement).await {
                 let record = self.upload(upload, &Transfers::default()).await?;
                 let is_it = |r: &&Replica| r.platform == placement.platform && r.purpose == placement.purpose;
                 let origin = record.replicas.iter().find(is_it).map(|replica| replica.origin);
@@ -67,6 +54,41 @@ impl Manager {
         }
     }
 
+    /// Puts a file whose upload is given up on the first other platform that takes it, of those that are configured.
+    ///
+    /// # Errors
+    /// `because`, when there is none, or when the platform that was meant may have the file yet: that is still to be found
+    /// out.
+    pub(crate) async fn fall_back(&self, open: &OpenUpload, because: Error, within: Duration) -> Result<Ending> {
+        let (deadline, placement) = (Instant::now() + within, &open.new.placement);
+        let Ok((found, _)) = self.bytes_of(&placement.digest).await else { return Err(because) };
+        for platform in self.recovery_fallback().iter().filter(|other| **other != placement.platform) {
+            for found in &found {
+                let upload =
+                    UploadRequest { is_recovery: false, ..again(open, found, (platform, None, None), deadline) };
+                if !self.are_the_bytes(&upload, placement).await {
+                    continue;
+                }
+                match self.upload(upload, &Transfers::default()).await {
+                    Ok(_) if because.is_ambiguous() => {
+                        let meanwhile = format!("{}; {platform} has it meanwhile", because.message());
+                        return Err(because.with_message(meanwhile));
+                    }
+                    Ok(_) => {
+                        self.registry.end_upload(&open.id, "placed on another platform").await?;
+                        return Ok(Ending::Placed { strategy: "fallback-platform" });
+                    }
+                    Err(error) => tracing::warn!(%platform, %error, "it does not take the file either"),
+                }
+            }
+        }
+        Err(because)
+    }
+
+    async fn are_the_bytes(&self, upload: &UploadRequest, placement: &Placement) -> bool {
+        self.prepare(upload, &upload.to).await.is_ok_and(|file| file.identity.digest == placement.digest)
+    }
+
     async fn finish_without_bytes(&self, open: &OpenUpload, deadline: Instant) -> Result<Ending> {
         let placement = &open.new.placement;
         let connection = self.account(&placement.platform, &placement.account)?;
@@ -78,6 +100,7 @@ impl Manager {
             content: capabilities.rule(placement.purpose.as_str()).map(|rule| rule.content).unwrap_or_default(),
             lane: Lane::Bulk,
             when_full: connection.when_full.unwrap_or_default(),
+            is_recovery: true,
             retention: capabilities.retention(),
         };
         let Claim::Ours(mut claim) = self.registry.intend(open.new.clone(), Vec::new()).await? else {
@@ -126,5 +149,25 @@ impl Manager {
     /// Those of the platform.
     pub(crate) async fn finish_delete(&self, replica: &Replica, within: Duration) -> Result<()> {
         self.delete_replica(replica, Gone::Deleted, Instant::now() + within).await
+    }
+}
+
+/// An upload as it was begun, to a platform, account and purpose.
+fn again(
+    open: &OpenUpload,
+    found: &Found,
+    (platform, account, purpose): (&PlatformId, Option<&AccountId>, Option<&str>),
+    deadline: Instant,
+) -> UploadRequest {
+    UploadRequest {
+        name: Some(open.new.name.clone()),
+        to: vec![platform.clone()],
+        account: account.cloned(),
+        purpose: purpose.map(str::to_owned),
+        owner: open.new.owner.clone(),
+        keep: open.new.keep,
+        lane: Lane::Bulk,
+        is_recovery: true,
+        ..UploadRequest::new(found.source.clone(), deadline.saturating_duration_since(Instant::now()))
     }
 }

@@ -100,21 +100,25 @@ impl Manager {
         };
         let replica = match outcome {
             Ok(stored) => self.settle(target, claim, stored, deadline).await?,
-            Err(error) => return Err(self.give_up(claim, error).await),
+            Err(error) => return Err(self.give_up(target, claim, error).await),
         };
         self.usage.add(&replica.platform, &replica.account, file.identity.size);
         Ok(replica)
     }
 
     /// Notes a failure; what may have been stored is left for the next caller to look for.
-    async fn give_up(&self, mut claim: Box<HeldIntent>, error: Error) -> Error {
+    async fn give_up(&self, target: &Target<'_>, mut claim: Box<HeldIntent>, error: Error) -> Error {
         if error.is_ambiguous() {
             claim.note_may_be_stored();
             return error;
         }
-        if error.kind() != ErrorKind::Conflict
-            && let Err(unnoted) = self.registry.fail(&claim, &error).await
-        {
+        let noted = match error.kind() {
+            // Another one has it.
+            ErrorKind::Conflict => Ok(()),
+            _ if target.is_recovery => self.registry.leave_open(&claim).await,
+            _ => self.registry.fail(&claim, &error).await,
+        };
+        if let Err(unnoted) = noted {
             tracing::warn!(error = %unnoted, "a failed upload could not be noted; its claim runs out by itself");
         }
         claim.done();

@@ -43,8 +43,32 @@ pub struct UploadRequest {
     pub when_full: Option<WhenFull>,
     /// Whether somebody waits for it.
     pub lane: Lane,
+    /// It was cut short before: where it fails, it stays to be finished.
+    pub is_recovery: bool,
     /// For everything: queues, retries and transfer.
     pub deadline: Duration,
+}
+
+impl UploadRequest {
+    /// As most are: by somebody who waits, and with nothing special about it.
+    pub fn new(source: Source, deadline: Duration) -> Self {
+        UploadRequest {
+            source,
+            name: None,
+            to: Vec::new(),
+            account: None,
+            purpose: None,
+            owner: None,
+            labels: Labels::default(),
+            paranoid: false,
+            min_ttl: None,
+            keep: Keep::AsItIs,
+            when_full: None,
+            lane: Lane::Interactive,
+            is_recovery: false,
+            deadline,
+        }
+    }
 }
 
 /// The file, checked and identified.
@@ -68,6 +92,7 @@ pub(super) struct Target<'m> {
     pub(super) content: ContentKind,
     pub(super) lane: Lane,
     pub(super) when_full: WhenFull,
+    pub(super) is_recovery: bool,
     /// The largest age the platform lets a file reach.
     pub(super) retention: Option<Duration>,
 }
@@ -293,6 +318,7 @@ impl Manager {
             content: rule.content,
             lane: request.lane,
             when_full: request.when_full.or(connection.when_full).unwrap_or_default(),
+            is_recovery: request.is_recovery,
             retention: capabilities.retention(),
             intent: NewIntent {
                 placement,

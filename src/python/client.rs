@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyDict;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -16,6 +15,7 @@ use super::errors::raise;
 use super::pending::Pending;
 use super::runtime;
 use super::table::Table;
+use super::transfers::TransferList;
 use super::upkeep::{self, Audit, Copies, Lifecycle, Recovery, Watch};
 use crate::config::{Config, Sources};
 use crate::connect::{capabilities, connect};
@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
 use crate::model::{AccountId, Digest, HoldKind, Keep, Operation, PlatformId};
 use crate::policy::quota::WhenFull;
-use crate::registry::{FileFilter, Labels};
+use crate::registry::FileFilter;
 use crate::resilience::{Lane, Mode};
 use crate::upkeep::{ReconcileRequest, WatchRequest, check_file, reconcile, status};
 
@@ -181,7 +181,6 @@ impl Client {
         let request = self.within(timeout).and_then(|deadline| {
             let prefer = prefer.as_deref().map(platform_ids).transpose()?;
             let request = UploadRequest {
-                source: source(path, data, is_spool),
                 name,
                 to: platform_ids(&to)?,
                 account: account.map(AccountId::new),
@@ -193,7 +192,7 @@ impl Client {
                 keep: self.keep(keep_for),
                 when_full: when_full.map(WhenFull::parse).transpose()?,
                 lane: if bulk { Lane::Bulk } else { Lane::Interactive },
-                deadline,
+                ..UploadRequest::new(source(path, data, is_spool), deadline)
             };
             Ok((request, prefer))
         });
@@ -224,19 +223,12 @@ impl Client {
         let manager = self.manager.clone();
         let request = platform_ids(&to).and_then(|to| {
             let request = UploadRequest {
-                source: source(path, data, is_spool),
                 name,
                 to,
                 account: account.map(AccountId::new),
                 purpose,
-                owner: None,
-                labels: Labels::default(),
-                paranoid: false,
-                min_ttl: None,
-                keep: Keep::AsItIs,
                 when_full: when_full.map(WhenFull::parse).transpose()?,
-                lane: Lane::Interactive,
-                deadline: self.deadline,
+                ..UploadRequest::new(source(path, data, is_spool), self.deadline)
             };
             Ok((request, prefer.as_deref().map(platform_ids).transpose()?))
         });
@@ -295,7 +287,7 @@ impl Client {
         self.pending(Ok(async move { Answer::of(&manager.get(&reference).await?) }))
     }
 
-    #[pyo3(signature = (reference, *, platform, purpose, max_age, min_ttl, timeout, transfers))]
+    #[pyo3(signature = (reference, *, platform, purpose, max_age, min_ttl, when_full, timeout, transfers))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
     fn ensure(
         &self,
@@ -304,18 +296,43 @@ impl Client {
         purpose: Option<String>,
         max_age: f64,
         min_ttl: f64,
+        when_full: Option<&str>,
         timeout: Option<f64>,
         transfers: &TransferList,
     ) -> Pending {
         let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
         let request = PlatformId::new(platform).and_then(|platform| {
             let (max_age, min_ttl) = (seconds(max_age), seconds(min_ttl));
-            let deadline = self.within(timeout)?;
-            Ok(EnsureRequest { platform, account: None, purpose, max_age, min_ttl, when_full: None, deadline })
+            let when_full = when_full.map(WhenFull::parse).transpose()?;
+            let request = EnsureRequest::new(platform, self.within(timeout)?);
+            Ok(EnsureRequest { purpose, max_age, min_ttl, when_full, ..request })
         });
         self.pending(
             request.map(|request| async move { Answer::of(&manager.ensure(&reference, request, &transfers).await?) }),
         )
+    }
+
+    #[pyo3(signature = (reference, *, to, from_, purpose, when_full, timeout, transfers))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call, named on both sides")]
+    fn relocate(
+        &self,
+        reference: String,
+        to: &str,
+        from_: &str,
+        purpose: Option<String>,
+        when_full: Option<&str>,
+        timeout: Option<f64>,
+        transfers: &TransferList,
+    ) -> Pending {
+        let (manager, transfers) = (self.manager.clone(), transfers.0.clone());
+        let asked = platform_ids(&[from_.to_owned(), to.to_owned()]).and_then(|places| {
+            let when_full = when_full.map(WhenFull::parse).transpose()?;
+            let request = EnsureRequest::new(places[1].clone(), self.within(timeout)?);
+            Ok((places[0].clone(), EnsureRequest { purpose, when_full, ..request }))
+        });
+        self.pending(asked.map(|(from, request)| async move {
+            Answer::of(&manager.relocate(&reference, &from, request, &transfers).await?)
+        }))
     }
 
     fn content(&self, reference: String, platform: Option<&str>, timeout: Option<f64>) -> Pending {
@@ -387,10 +404,8 @@ impl Client {
         timeout: Option<f64>,
     ) -> Pending {
         let manager = self.manager.clone();
-        let request = PlatformId::new(platform).and_then(|platform| {
-            let (max_age, min_ttl, deadline) = (Duration::ZERO, Duration::ZERO, self.within(timeout)?);
-            Ok(EnsureRequest { platform, account: None, purpose, max_age, min_ttl, when_full: None, deadline })
-        });
+        let request = PlatformId::new(platform)
+            .and_then(|platform| Ok(EnsureRequest { purpose, ..EnsureRequest::new(platform, self.within(timeout)?) }));
         self.pending(request.map(|request| async move {
             let (replica, hold) = manager.lease(&reference, request, seconds(life), &Transfers::default()).await?;
             Ok(Answer::Data(json!({"replica": value(&replica)?, "hold": value(&hold)?})))
@@ -484,26 +499,5 @@ impl Client {
             py.detach(|| runtime.block_on(self.manager.close()));
         }
         runtime::raised(py)
-    }
-}
-
-/// How far an upload has come; made before the call, read while it runs.
-#[pyclass(frozen, module = "exai_files._core", name = "Transfers")]
-pub(super) struct TransferList(Transfers);
-
-#[pymethods]
-impl TransferList {
-    #[new]
-    fn new() -> Self {
-        TransferList(Transfers::default())
-    }
-
-    /// One dictionary per target: platform, name, sent, total (bytes), phase.
-    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let describe = |transfer: crate::manager::Transfer| {
-            let data = value(&transfer).map_err(|error| raise(py, &error))?;
-            Ok(to_py(py, &data)?.cast_bound::<PyDict>(py)?.clone())
-        };
-        self.0.snapshot().into_iter().map(describe).collect()
     }
 }

@@ -13,6 +13,7 @@ mod runtime;
 #[cfg(feature = "simulator")]
 mod simulator;
 mod table;
+mod transfers;
 mod upkeep;
 
 use pyo3::prelude::*;
@@ -47,7 +48,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ],
     )?;
     module.add_class::<client::Client>()?;
-    module.add_class::<client::TransferList>()?;
+    module.add_class::<transfers::TransferList>()?;
     module.add_class::<database::Database>()?;
     module.add_class::<upkeep::Audit>()?;
     module.add_class::<upkeep::Copies>()?;

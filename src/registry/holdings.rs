@@ -1,5 +1,6 @@
 //! What the registry says an account holds, to be compared with what its platform lists.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{NewIntent, Placement, Registry, Settlement, expiry, intents, rows, settle};
@@ -35,17 +36,28 @@ pub struct Expected {
 }
 
 impl Registry {
-    /// Every replica of an account that the registry has a row of.
-    pub async fn holdings(&self, platform: &PlatformId, account: &AccountId) -> Result<Vec<Holding>> {
+    /// The replicas that an account should have, and those it should not, of which something is `listed`.
+    ///
+    /// Rows of what is gone stay and become many, so they are not read unless somebody sees the file.
+    pub async fn holdings(
+        &self,
+        platform: &PlatformId,
+        account: &AccountId,
+        mut listed: Vec<String>,
+    ) -> Result<Vec<Holding>> {
         let (platform, account) = (platform.clone(), account.clone());
         self.store
             .read(move |session| {
-                let sql = format!(
-                    "SELECT {}, file_hash, file_size, COALESCE(updated_at, created_at) FROM platform_file_registry WHERE platform = ?1 AND account = ?2",
-                    rows::REPLICA_COLUMNS
-                );
-                let held = session.rows(&sql, bind![rows::stored(&platform), account.as_str()])?;
-                held.iter().map(holding).collect()
+                let mut held =
+                    holdings_where(session, &platform, &account, "status IN ('active', 'deleting', 'retired')", &[])?;
+                let known: HashSet<&str> = held.iter().map(|held| held.replica.remote_id.as_str()).collect();
+                listed.retain(|id| !known.contains(id.as_str()));
+                for ids in listed.chunks(AT_ONCE) {
+                    let places: Vec<String> = (3..ids.len() + 3).map(|number| format!("?{number}")).collect();
+                    let are_listed = format!("platform_file_id IN ({})", places.join(", "));
+                    held.extend(holdings_where(session, &platform, &account, &are_listed, ids)?);
+                }
+                Ok(held)
             })
             .await
     }
@@ -222,6 +234,23 @@ pub(super) fn of_replica<'e>(action: &'e str, replica: &'e Replica) -> Event<'e>
         remote_id: Some(&replica.remote_id),
         ..Event::default()
     }
+}
+
+fn holdings_where(
+    session: &mut Session<'_>,
+    platform: &PlatformId,
+    account: &AccountId,
+    condition: &str,
+    ids: &[String],
+) -> Result<Vec<Holding>> {
+    let sql = format!(
+        "SELECT {}, file_hash, file_size, COALESCE(updated_at, created_at) FROM platform_file_registry
+          WHERE platform = ?1 AND account = ?2 AND {condition}",
+        rows::REPLICA_COLUMNS
+    );
+    let mut values: Vec<Value<'_>> = vec![rows::stored(platform).into(), account.as_str().into()];
+    values.extend(ids.iter().map(Value::from));
+    session.rows(&sql, &values)?.iter().map(holding).collect()
 }
 
 fn holding(row: &Row) -> Result<Holding> {

@@ -102,6 +102,11 @@ impl Registry {
         self.store.read(move |session| holds_of(session, &digest, now)).await
     }
 
+    /// Whether it has neither been released nor run out.
+    pub async fn is_held(&self, hold: &Hold) -> Result<bool> {
+        Ok(self.holds(&hold.digest).await?.iter().any(|other| other.id == hold.id))
+    }
+
     /// Leases that are in force, with their files.
     pub async fn leases(&self) -> Result<Vec<Hold>> {
         let now = self.now();

@@ -278,17 +278,37 @@ impl Registry {
                 close(session, &intent, "failed", Some("cancelled"), now)?;
                 note_failure(session, &audit, &intent, &Error::new(ErrorKind::Cancelled, "cancelled"))
             }
-            true => {
-                session.execute(
-                    "UPDATE upload_intents
-                        SET phase = CASE phase WHEN 'stored' THEN phase ELSE 'unknown' END, lease_until = ?4, updated_at = ?3
-                      WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
-                    bind![Id(&intent.id), intent.fence, now, Timestamp(0)],
-                )?;
-                Ok(())
-            }
+            true => leave_open(session, &intent, now),
         });
     }
+
+    /// Gives a claim back that is to be taken up again: what was sent may have been stored.
+    pub async fn leave_open(&self, intent: &Intent) -> Result<()> {
+        let (intent, now) = (intent.clone(), self.now());
+        self.write("leave-open", move |session| leave_open(session, &intent, now)).await
+    }
+
+    /// Ends a claim that nobody holds: its file goes elsewhere.
+    pub async fn end_upload(&self, id: &str, why: &'static str) -> Result<()> {
+        let (id, now) = (id.to_owned(), self.now());
+        self.write("end-upload", move |session| {
+            let sql = "UPDATE upload_intents SET state = 'failed', fence = fence + 1, error = ?3, updated_at = ?2
+                        WHERE id = ?1 AND state = 'sending' AND lease_until <= ?2";
+            session.execute(sql, bind![Id(&id), now, why]).map(drop)
+        })
+        .await
+    }
+}
+
+fn leave_open(session: &mut Session<'_>, intent: &Intent, now: Timestamp) -> Result<()> {
+    session
+        .execute(
+            "UPDATE upload_intents
+                SET phase = CASE phase WHEN 'sending' THEN 'unknown' ELSE phase END, lease_until = ?4, updated_at = ?3
+              WHERE id = ?1 AND fence = ?2 AND state = 'sending'",
+            bind![Id(&intent.id), intent.fence, now, Timestamp(0)],
+        )
+        .map(drop)
 }
 
 fn note_failure(session: &mut Session<'_>, audit: &Auditor, intent: &Intent, error: &Error) -> Result<()> {

@@ -181,8 +181,10 @@ fn erase(session: &mut Session<'_>, hex: &str) -> Result<Erased> {
     delete(
         "DELETE FROM file_recovery_attempts WHERE subject IN
              (SELECT id FROM upload_intents WHERE file_hash = ?1
-              UNION ALL SELECT id FROM platform_file_registry WHERE file_hash = ?1)",
+              UNION ALL SELECT id FROM platform_file_registry WHERE file_hash = ?1
+              UNION ALL SELECT id FROM moves WHERE file_hash = ?1)",
     )?;
+    delete("DELETE FROM moves WHERE file_hash = ?1")?;
     delete("DELETE FROM upload_intents WHERE file_hash = ?1")?;
     let copies = delete("DELETE FROM platform_file_registry WHERE file_hash = ?1")?;
     delete("DELETE FROM file_hashes WHERE file_hash = ?1")?;

@@ -13,6 +13,7 @@ mod import;
 mod intents;
 mod labels;
 mod lifecycle;
+mod moves;
 mod query;
 mod recovery;
 mod register;
@@ -41,10 +42,11 @@ pub use import::{Import, Reject, ToolRows};
 pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, Phase, RENEW_EVERY, TakenOver};
 pub use labels::Labels;
 pub use lifecycle::{Considered, ConsideredPage, Erased, Position};
+pub use moves::{HeldMove, Move};
 pub use query::{FileFilter, FileStatus};
 pub use recovery::{Attempt, OpenDelete, OpenUpload, Outcome, PastAttempt, Recovery, Unfinished};
 pub use settle::Settlement;
-pub use watch::HealthCheck;
+pub use watch::{HealthCheck, Turn};
 
 /// Where a content shall be: the unit of "exactly once".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -21,6 +21,7 @@ use crate::store::{Id, Row, Session, bind};
 pub enum Unfinished {
     Upload,
     Delete,
+    Move,
 }
 
 impl Unfinished {
@@ -28,7 +29,13 @@ impl Unfinished {
         match self {
             Unfinished::Upload => "upload",
             Unfinished::Delete => "delete",
+            Unfinished::Move => "move",
         }
+    }
+
+    fn parse(word: &str) -> Result<Self> {
+        let all = [Unfinished::Upload, Unfinished::Delete, Unfinished::Move];
+        all.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| rows::corrupt("kind", word))
     }
 }
 
@@ -113,10 +120,11 @@ const OPEN_UPLOADS: &str = "i.state = 'sending' AND i.lease_until <= ?1";
 const OPEN_DELETES: &str = "((i.status = 'deleting' AND i.updated_at <= ?1) OR (i.status = 'retired' AND i.updated_at <= ?3
       AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.file_hash = i.file_hash AND h.kind = 'lease' AND h.platform = i.platform
                          AND (h.until IS NULL OR h.until > ?2))))";
+pub(super) const OPEN_MOVES: &str = "i.lease_until <= ?1";
 const RETIRED_FOR: Duration = Duration::from_secs(86_400);
 
 /// Of these, those that nobody has given up or is to wait with.
-fn due(kind: Unfinished) -> String {
+pub(super) fn due(kind: Unfinished) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM recoveries r
                       WHERE r.kind = '{}' AND r.subject = i.id AND (r.is_dead OR r.next_try_at > ?2))
@@ -265,7 +273,15 @@ impl Registry {
                        FROM platform_file_registry i LEFT JOIN recoveries r ON r.kind = 'delete' AND r.subject = i.id
                       WHERE {OPEN_DELETES}"
                 );
+                let moves = format!(
+                    "SELECT 'move', i.id, i.file_hash, i.from_platform, i.account, f.filename, i.created_at, {of}
+                       FROM moves i LEFT JOIN recoveries r ON r.kind = 'move' AND r.subject = i.id
+                       LEFT JOIN file_hashes h ON h.file_hash = i.file_hash
+                       LEFT JOIN file_uploads f ON f.id = h.original_file_id
+                      WHERE {OPEN_MOVES}"
+                );
                 let mut found = session.rows(&uploads, bind![now])?;
+                found.extend(session.rows(&moves, bind![now])?);
                 found.extend(session.rows(&deletes, bind![now.minus(LEASE), now, now.minus(RETIRED_FOR)])?);
                 let mut found = found.iter().map(recovery).collect::<Result<Vec<_>>>()?;
                 found.sort_by_key(|recovery| recovery.since);
@@ -279,7 +295,8 @@ impl Registry {
         const ENDED: &str = "(kind = 'upload' AND NOT EXISTS
                  (SELECT 1 FROM upload_intents i WHERE i.id = recoveries.subject AND i.state = 'sending'))
              OR (kind = 'delete' AND NOT EXISTS
-                 (SELECT 1 FROM platform_file_registry i WHERE i.id = recoveries.subject AND i.status IN ('deleting', 'retired')))";
+                 (SELECT 1 FROM platform_file_registry i WHERE i.id = recoveries.subject AND i.status IN ('deleting', 'retired')))
+             OR (kind = 'move' AND NOT EXISTS (SELECT 1 FROM moves i WHERE i.id = recoveries.subject))";
         let some = self.store.read(|session| {
             Ok(session.row(&format!("SELECT 1 FROM recoveries WHERE {ENDED} LIMIT 1"), &[])?.is_some())
         });
@@ -333,7 +350,7 @@ impl Registry {
     }
 
     /// Gives one up for good. An upload counts as never made, though its platform may have it; a copy that was to be
-    /// deleted is handed out no more.
+    /// deleted is handed out no more; a file that was to be moved stays where it is.
     ///
     /// # Errors
     /// `Conflict` when it is under way again.
@@ -349,6 +366,7 @@ impl Registry {
                     "UPDATE platform_file_registry SET status = 'error', updated_at = ?2
                       WHERE id = ?1 AND status IN ('deleting', 'retired')"
                 }
+                Unfinished::Move => "DELETE FROM moves WHERE id = ?1 AND lease_until <= ?2",
             };
             if session.execute(sql, bind![Id(&recovery.id), now])? == 0 {
                 return Err(Error::new(ErrorKind::Conflict, "it is under way again").with_hint("look again"));
@@ -407,7 +425,7 @@ fn open_upload(row: &Row) -> Result<OpenUpload> {
 fn recovery(row: &Row) -> Result<Recovery> {
     let hex: Option<String> = row.get(2)?;
     Ok(Recovery {
-        kind: if row.get::<String>(0)? == "upload" { Unfinished::Upload } else { Unfinished::Delete },
+        kind: Unfinished::parse(&row.get::<String>(0)?)?,
         id: row.get(1)?,
         digest: hex.map(|hex| rows::digest_of(&hex)).transpose()?,
         platform: platform(row, 3)?,

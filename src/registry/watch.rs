@@ -25,30 +25,61 @@ pub struct HealthCheck {
     pub bytes_read: Option<u64>,
 }
 
+/// A task of the watchers that is ours. Given back when it is dropped: a watcher that fails or is cancelled keeps nobody
+/// waiting.
+#[derive(Debug)]
+pub struct Turn {
+    registry: Registry,
+    name: String,
+    owner: String,
+    every: Duration,
+    /// Not known while it is asked for, and that may be cancelled, too.
+    is_taken: bool,
+}
+
+impl Turn {
+    /// Gives it back, and returns when everybody may see that.
+    pub async fn end(mut self) -> Result<()> {
+        let end = self.ending();
+        self.registry.write("end-turn", end).await?;
+        self.is_taken = false;
+        Ok(())
+    }
+
+    fn ending(&self) -> impl FnOnce(&mut Session<'_>) -> Result<()> + Send + 'static {
+        let (name, owner, now) = (self.name.clone(), self.owner.clone(), self.registry.now());
+        let due_at = now.plus(self.every);
+        move |session| {
+            let sql = "UPDATE watch_tasks SET lease_until = ?3, due_at = ?4 WHERE name = ?1 AND owner = ?2";
+            session.execute(sql, bind![&name, &owner, now, due_at]).map(drop)
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.is_taken {
+            self.registry.store.write_soon(self.ending());
+        }
+    }
+}
+
 impl Registry {
-    /// Takes a task for as long as it may take, if it is due and nobody is at it.
-    pub async fn take_task(&self, name: &str, at_most: Duration) -> Result<bool> {
-        let (name, owner, now) = (name.to_owned(), self.owner.clone(), self.now());
-        self.write("take-task", move |session| {
+    /// Takes a task for as long as it may take, if it is due and nobody is at it. It is due again `every` so often.
+    pub async fn take_turn(&self, name: &str, at_most: Duration, every: Duration) -> Result<Option<Turn>> {
+        let (name, owner, now) = (name.to_owned(), new_id(), self.now());
+        let mut turn = Turn { registry: self.clone(), name: name.clone(), owner: owner.clone(), every, is_taken: true };
+        let taking = self.write("take-turn", move |session| {
             let taken = session.execute(
                 "INSERT INTO watch_tasks (name, owner, lease_until, due_at) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
                       WHERE watch_tasks.due_at <= ?4 AND watch_tasks.lease_until <= ?4",
-                bind![&name, &*owner, now.plus(at_most), now],
+                bind![&name, &owner, now.plus(at_most), now],
             )?;
             Ok(taken == 1)
-        })
-        .await
-    }
-
-    /// Gives a task back; it is due again after a while.
-    pub async fn end_task(&self, name: &str, again_in: Duration) -> Result<()> {
-        let (name, owner, now) = (name.to_owned(), self.owner.clone(), self.now());
-        self.write("end-task", move |session| {
-            let sql = "UPDATE watch_tasks SET lease_until = ?3, due_at = ?4 WHERE name = ?1 AND owner = ?2";
-            session.execute(sql, bind![&name, &*owner, now, now.plus(again_in)]).map(drop)
-        })
-        .await
+        });
+        turn.is_taken = taking.await?;
+        Ok(turn.is_taken.then_some(turn))
     }
 
     /// Notes how replicas were found to be: each whose health has changed gets a row; gives those.

@@ -27,7 +27,8 @@ const LOOKS_EVERY: Duration = Duration::from_millis(1);
 /// Jobs that may share one commit.
 const BATCH: usize = 64;
 
-const READERS: usize = 2;
+/// Connections kept open for readers; more are opened while more read.
+const READERS: usize = 4;
 
 /// Bytes that are written anew in a second or two.
 const MOST_COMPACTED: u64 = 256 << 20;
@@ -167,16 +168,22 @@ impl Sqlite {
         }
     }
 
+    /// One connection after the other: of two that close at the same time neither is the last, which writes what the log
+    /// holds into the database and removes the log.
     pub(super) fn close(&self) {
-        let writers = std::iter::once(&self.journal).chain(&self.counters);
-        let threads: Vec<_> = writers.map(Writer::close).collect();
         let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        if self.process != std::process::id() {
-            // A forked child: there is no thread to wait for, and the connections are the parent's.
-            std::mem::forget((threads, readers));
-            return;
+        let is_ours = self.process == std::process::id();
+        match is_ours {
+            true => drop(readers),
+            // A forked child: the connections are the parent's, and there is no thread to wait for.
+            false => std::mem::forget(readers),
         }
-        threads.into_iter().flatten().for_each(super::join);
+        for writer in self.counters.iter().chain([&self.journal]) {
+            match writer.close() {
+                Some(thread) if is_ours => super::join(thread),
+                thread => std::mem::forget(thread),
+            }
+        }
     }
 }
 
@@ -267,7 +274,7 @@ fn connect(path: &Path, in_memory: bool, synchronous: &str) -> rusqlite::Result<
     }
     // FULL: an acknowledged upload survives a power cut, so it is never sent again.
     connection.execute_batch(&format!(
-        "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;"
+        "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
     ))?;
     prepare(connection)
 }

@@ -81,8 +81,8 @@ pub async fn check_copies(manager: &Manager, part: f64, within: Duration) -> Res
     Ok(found)
 }
 
-/// Removes copies of contents that nobody needs any more: those that are on no platform and not noted as kept, and those
-/// that were kept for an upload that no platform took.
+/// Removes copies of contents that nobody needs any more: those that are on no platform and not noted as kept, those
+/// that were kept for an upload that no platform took, and those whose writer died.
 ///
 /// # Errors
 /// `Config` where no copies are kept; `Registry`.
@@ -101,6 +101,7 @@ pub async fn collect_copies(manager: &Manager, dry_run: bool) -> Result<CopyColl
         done.bytes += blob.size;
         done.removed.push(blob.digest);
     }
+    done.bytes += blobs.remove_unfinished(now.minus(YOUNG), dry_run).await?;
     Ok(done)
 }
 

@@ -115,7 +115,8 @@ async fn sides(manager: &Manager, connection: &Connection, deadline: Instant) ->
     };
     // Our side second, and what is on its way before what is there: what is bound meanwhile is explained by one of them.
     let expected = manager.registry().expected(&platform, &account).await?;
-    let held = manager.registry().holdings(&platform, &account).await?;
+    let ids = listed.iter().map(|object| object.id.clone()).collect();
+    let held = manager.registry().holdings(&platform, &account, ids).await?;
     Ok(Ok(Sides { platform, account, asked_at, listed, held, expected }))
 }
 
@@ -259,13 +260,10 @@ async fn make_anew(
     let digest = difference.digest.ok_or_else(|| Error::new(ErrorKind::NotFound, "its content is not known"))?;
     let purpose = replica.purpose.as_str();
     let request = EnsureRequest {
-        platform: replica.platform.clone(),
         account: Some(replica.account.clone()),
         purpose: (!purpose.is_empty()).then(|| purpose.to_owned()),
         max_age: Duration::MAX,
-        min_ttl: Duration::ZERO,
-        when_full: None,
-        deadline: deadline.saturating_duration_since(Instant::now()),
+        ..EnsureRequest::new(replica.platform.clone(), deadline.saturating_duration_since(Instant::now()))
     };
     manager.ensure(&digest.to_string(), request, &Transfers::default()).await
 }

@@ -62,31 +62,37 @@ pub async fn recover(manager: &Manager, within: Duration) -> Result<Vec<Recovery
             platform: &place.platform,
             account: &place.account,
         };
-        let Some(attempt) = of.begin(manager, Operation::Upload).await? else { continue };
-        let ended = match &attempt {
-            Begun::Waiting(_, refusal) => Err(again(refusal)),
-            Begun::Trying(_) => manager.finish_upload(&open, left()).await,
+        let finish = async |number| match manager.finish_upload(&open, left()).await {
+            Err(error) if pause_after(&error, number, manager.recovery_attempts()).is_none() => {
+                manager.fall_back(&open, error, left()).await
+            }
+            ended => ended,
         };
-        steps.push(of.end(manager, attempt, ended).await?);
+        steps.extend(of.attempt(manager, Operation::Upload, finish).await?);
+    }
+    for open in manager.registry().open_moves().await? {
+        let of = Subject {
+            kind: Unfinished::Move,
+            id: &open.id,
+            digest: Some(open.digest),
+            platform: &open.from,
+            account: &open.account,
+        };
+        let finish = async |_| manager.finish_move(&open, left()).await;
+        steps.extend(of.attempt(manager, Operation::Delete, finish).await?);
     }
     for open in manager.registry().open_deletes().await? {
         let place = &open.replica;
-        let digest = manager.registry().digest_of(place).await?;
         let of = Subject {
             kind: Unfinished::Delete,
             id: &open.id,
-            digest,
+            digest: manager.registry().digest_of(place).await?,
             platform: &place.platform,
             account: &place.account,
         };
-        let Some(attempt) = of.begin(manager, Operation::Delete).await? else { continue };
-        let ended = match &attempt {
-            Begun::Waiting(_, refusal) => Err(again(refusal)),
-            Begun::Trying(_) => {
-                manager.finish_delete(place, left()).await.map(|()| Ending::Placed { strategy: "delete-again" })
-            }
-        };
-        steps.push(of.end(manager, attempt, ended).await?);
+        let finish =
+            async |_| manager.finish_delete(place, left()).await.map(|()| Ending::Placed { strategy: "delete-again" });
+        steps.extend(of.attempt(manager, Operation::Delete, finish).await?);
     }
     Ok(steps)
 }
@@ -99,28 +105,33 @@ struct Subject<'s> {
     account: &'s AccountId,
 }
 
-enum Begun {
-    Trying(Attempt),
-    /// Its breaker would not let it through.
-    Waiting(Attempt, Error),
-}
-
 impl Subject<'_> {
-    async fn begin(&self, manager: &Manager, operation: Operation) -> Result<Option<Begun>> {
+    /// One attempt, if another process is not at it: of its number, from 1 on.
+    async fn attempt(
+        &self,
+        manager: &Manager,
+        operation: Operation,
+        finish: impl AsyncFnOnce(u64) -> Result<Ending>,
+    ) -> Result<Option<RecoveryStep>> {
         // Another process may be connected with that account.
         let Ok(refusal) = manager.refusal(self.platform, self.account, operation).await else { return Ok(None) };
         let begun = manager.registry().begin_attempt(self.kind, self.id, self.digest, self.platform).await?;
-        Ok(begun.map(|attempt| match refusal {
-            None => Begun::Trying(attempt),
-            Some(refusal) => Begun::Waiting(attempt, refusal),
-        }))
+        let Some(attempt) = begun else { return Ok(None) };
+        let is_waiting = refusal.is_some();
+        let ended = match refusal {
+            Some(refusal) => Err(again(&refusal)),
+            None => finish(attempt.number).await,
+        };
+        self.end(manager, attempt, is_waiting, ended).await.map(Some)
     }
 
-    async fn end(&self, manager: &Manager, begun: Begun, ended: Result<Ending>) -> Result<RecoveryStep> {
-        let (attempt, is_waiting) = match begun {
-            Begun::Trying(attempt) => (attempt, false),
-            Begun::Waiting(attempt, _) => (attempt, true),
-        };
+    async fn end(
+        &self,
+        manager: &Manager,
+        attempt: Attempt,
+        is_waiting: bool,
+        ended: Result<Ending>,
+    ) -> Result<RecoveryStep> {
         let number = attempt.number;
         let (result, outcome) = match ended {
             Ok(Ending::Placed { strategy }) => (RecoveryResult::Finished, Outcome::Finished { strategy }),
@@ -163,14 +174,20 @@ fn again(refusal: &Error) -> Error {
     Error::new(refusal.kind(), refusal.message()).with_retry(Retry::Yes, refusal.retry_after())
 }
 
-/// `None` when it is of no use to try again. That a search must wait for its platform's horizon does not count.
+/// `None` when it is of no use to try again: its platform's last word, or one attempt too many. That a search must wait
+/// for its platform's horizon does not count.
 fn pause_after(error: &Error, number: u64, most: u64) -> Option<Duration> {
-    if error.kind() != ErrorKind::TimedOut && number >= most {
+    if error.kind() != ErrorKind::TimedOut && (number >= most || is_refused(error)) {
         return None;
     }
     let index = usize::try_from(number).unwrap_or(usize::MAX).clamp(1, PAUSES.len()) - 1;
     let pause = Duration::from_secs(PAUSES[index]);
     Some(error.retry_after().unwrap_or_default().max(pause))
+}
+
+/// What did not come from a platform, such as a store of copies that is down, may end.
+fn is_refused(error: &Error) -> bool {
+    error.context().is_some() && error.retry() == Retry::Never && !error.is_ambiguous()
 }
 
 /// A recovery by the start of its id, or by its file.

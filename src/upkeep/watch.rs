@@ -15,14 +15,14 @@ use super::decide::{Cap, OnlyLocal, ReconcileRequest};
 use super::expire::{Ending, keep_from_expiring};
 use super::lifecycle::{LifecycleStep, apply_lifecycle};
 use super::reconcile::{Step, reconcile};
-use super::recover::recover;
+use super::recover::{RecoveryStep, recover};
 use super::status::status;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::manager::{EnsureRequest, Manager, Transfers};
 use crate::metrics::{Notices, metrics};
 use crate::model::{AccountId, Digest, PlatformId};
-use crate::registry::{Expiring, HealthCheck};
+use crate::registry::{Expiring, HealthCheck, Registry};
 use crate::resilience::BreakerState;
 
 /// How often each is due.
@@ -97,46 +97,22 @@ impl Watch {
     pub async fn pass(&mut self, manager: &Manager, within: Duration) -> Result<Vec<Notice>> {
         let deadline = Instant::now() + within;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let (registry, mut notices) = (manager.registry(), Vec::new());
-        if registry.take_task("recover", AT_MOST).await? {
-            for step in recover(manager, left()).await? {
-                let what = format!("{} {}: {:?}, {}", step.kind.as_str(), step.id, step.result, step.strategy);
-                let (platform, account) = (Some(step.platform), Some(step.account));
-                notices.push(Notice {
-                    event: "recovered",
-                    platform,
-                    account,
-                    digest: step.digest,
-                    remote_id: None,
-                    what,
-                });
-            }
-            registry.end_task("recover", RECOVER_EVERY).await?;
-        }
+        let registry = manager.registry();
+        let mut notices = in_turn(registry, "recover", RECOVER_EVERY, recovered(manager, left())).await?;
         for (platform, account) in manager.all_accounts() {
             let name = format!("health/{platform}/{account}");
-            if registry.take_task(&name, AT_MOST).await? {
-                notices.extend(self.look(manager, &platform, &account, left().min(LOOK)).await?);
-                registry.end_task(&name, self.next_look()).await?;
-            }
+            let look = self.look(manager, &platform, &account, left().min(LOOK));
+            notices.extend(in_turn(registry, &name, self.next_look(), look).await?);
         }
-        if registry.take_task("leases", AT_MOST).await? {
-            notices.extend(keep_leases(manager, left()).await?);
-            registry.end_task("leases", LEASES_EVERY).await?;
+        notices.extend(in_turn(registry, "leases", LEASES_EVERY, keep_leases(manager, left())).await?);
+        let endings = keep_from_expiring(manager, self.request.heal, left());
+        for ending in in_turn(registry, "expiry", EXPIRY_EVERY, endings).await? {
+            self.tell_ending(ending, &mut notices);
         }
-        if registry.take_task("expiry", AT_MOST).await? {
-            for ending in keep_from_expiring(manager, self.request.heal, left()).await? {
-                self.tell_ending(ending, &mut notices);
-            }
-            registry.end_task("expiry", EXPIRY_EVERY).await?;
-        }
-        if registry.take_task("lifecycle", AT_MOST).await? {
-            notices.extend(lifecycle_notices(apply_lifecycle(manager, false, left()).await?));
-            registry.end_task("lifecycle", LIFECYCLE_EVERY).await?;
-        }
-        if registry.audit().verifying_key().is_ok() && registry.take_task("checkpoint", AT_MOST).await? {
-            registry.audit().checkpoint().await?;
-            registry.end_task("checkpoint", CHECKPOINT_EVERY).await?;
+        let steps = apply_lifecycle(manager, false, left());
+        notices.extend(lifecycle_notices(in_turn(registry, "lifecycle", LIFECYCLE_EVERY, steps).await?));
+        if registry.audit().verifying_key().is_ok() {
+            in_turn(registry, "checkpoint", CHECKPOINT_EVERY, registry.audit().checkpoint()).await?;
         }
         self.tell_breakers(manager, &mut notices).await;
         self.tell_quotas(manager, &mut notices).await?;
@@ -303,6 +279,31 @@ impl Watch {
     }
 }
 
+/// What a task gives, if it is due and nobody else is at it.
+async fn in_turn<T: Default>(
+    registry: &Registry,
+    name: &str,
+    every: Duration,
+    task: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(turn) = registry.take_turn(name, AT_MOST, every).await? else { return Ok(T::default()) };
+    let outcome = task.await;
+    turn.end().await?;
+    outcome
+}
+
+async fn recovered(manager: &Manager, within: Duration) -> Result<Vec<Notice>> {
+    let notice = |step: RecoveryStep| Notice {
+        event: "recovered",
+        what: format!("{} {}: {:?}, {}", step.kind.as_str(), step.id, step.result, step.strategy),
+        platform: Some(step.platform),
+        account: Some(step.account),
+        digest: step.digest,
+        remote_id: None,
+    };
+    Ok(recover(manager, within).await?.into_iter().map(notice).collect())
+}
+
 fn lifecycle_notices(steps: Vec<LifecycleStep>) -> Vec<Notice> {
     let told = steps.into_iter().filter(|step| step.is_done || step.error.is_some());
     told.map(|LifecycleStep { digest, departure, error, .. }| Notice {
@@ -360,14 +361,15 @@ async fn keep_leases(manager: &Manager, within: Duration) -> Result<Vec<Notice>>
     for lease in manager.registry().leases().await? {
         let Some(platform) = lease.platform.clone() else { continue };
         let request = EnsureRequest {
-            platform: platform.clone(),
-            account: None,
             purpose: lease.purpose.as_ref().map(|purpose| purpose.as_str().to_owned()),
             max_age: Duration::MAX,
             min_ttl: needed(manager, &platform, lease.until, now),
-            when_full: None,
-            deadline: deadline.saturating_duration_since(Instant::now()),
+            ..EnsureRequest::new(platform.clone(), deadline.saturating_duration_since(Instant::now()))
         };
+        // The others took their time, and what nobody needs any more may be gone by now.
+        if !manager.registry().is_held(&lease).await? {
+            continue;
+        }
         let before = manager.get(&lease.digest.to_string()).await?.replicas;
         let ensured = manager.ensure(&lease.digest.to_string(), request, &Transfers::default()).await;
         let told = |event, what| Notice {

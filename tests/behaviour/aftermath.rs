@@ -55,6 +55,7 @@ pub async fn let_leases_run_out(store: &Store) {
     for sql in [
         "UPDATE upload_intents SET lease_until = {} WHERE state = 'sending'",
         "UPDATE platform_file_registry SET updated_at = {} WHERE status IN ('deleting', 'retired')",
+        "UPDATE moves SET lease_until = {}",
         "UPDATE recoveries SET next_try_at = {}",
         "UPDATE watch_tasks SET lease_until = {}, due_at = {}",
         "UPDATE holds SET until = {} WHERE kind = 'lease'",
@@ -115,6 +116,7 @@ pub async fn judge(world: &World, store: &Store, manager: &Manager) -> BTreeMap<
     let once: HashSet<_> = held.iter().map(|((platform, _), hash)| (platform, hash)).collect();
     assert_eq!(once.len(), held.len(), "each content once");
     assert_eq!(count(store, "SELECT COUNT(*) FROM upload_intents WHERE state = 'sending'").await, 0);
+    assert_eq!(count(store, "SELECT COUNT(*) FROM moves").await, 0);
     assert_eq!(count(store, "SELECT COUNT(*) FROM recoveries").await, 0);
     let report = manager.registry().audit().verify(Vec::new(), Some(verifying_key())).await.unwrap();
     assert!(report.is_intact, "{report:?}");

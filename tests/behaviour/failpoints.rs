@@ -117,6 +117,7 @@ impl Script {
         step!(s, AuditKey::load_or_make(&s.folder.join(format!("key-{}", s.run))));
         step!(s, s.put("file", &["moonshot", "zai"]).await);
         step!(s, s.renew().await);
+        step!(s, s.move_about().await);
         step!(s, s.hold().await);
         step!(s, s.label().await);
         step!(s, s.read().await);
@@ -135,6 +136,22 @@ impl Script {
         let sql = "UPDATE platform_file_registry SET expires_at = ?2 WHERE platform = 'glm' AND remote_name = ?1";
         let _ = self.store.write(move |session| session.execute(sql, bind![&name, soon])).await;
         let _ = self.manager.ensure(&self.name("file"), ensure_on("zai"), &Transfers::default()).await;
+    }
+
+    async fn move_about(&self) {
+        let _ = self.put("moved", &["moonshot"]).await;
+        let (name, there) = (self.name("moved"), platform("moonshot"));
+        let _ = self.manager.relocate(&name, &there, ensure_on("zai"), &Transfers::default()).await;
+        // And back, but the process dies before it begins.
+        if let Ok(record) = self.manager.get(&name).await
+            && let Some(replica) = record.replicas.first()
+            && let Ok(held) = self.manager.registry().begin_move(&record.digest, replica, &there, None).await
+        {
+            let _ = held.renew().await;
+            std::mem::forget(held);
+            let_leases_run_out(&self.store).await;
+            let _ = recover(&self.manager, DEADLINE).await;
+        }
     }
 
     async fn hold(&self) {
@@ -232,15 +249,7 @@ impl Script {
 }
 
 fn ensure_on(name: &str) -> EnsureRequest {
-    EnsureRequest {
-        platform: platform(name),
-        account: None,
-        purpose: None,
-        max_age: Duration::ZERO,
-        min_ttl: Duration::from_secs(3_600),
-        when_full: None,
-        deadline: DEADLINE,
-    }
+    EnsureRequest { min_ttl: Duration::from_secs(3_600), ..EnsureRequest::new(platform(name), DEADLINE) }
 }
 
 /// What the stranger has put there is adopted, and what it has deleted is noted.

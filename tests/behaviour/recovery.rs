@@ -9,26 +9,20 @@ use exai_files::clock::Timestamp;
 use exai_files::content::Source;
 use exai_files::error::ErrorKind;
 use exai_files::manager::{EnsureRequest, Manager, ManagerOptions, Transfers, UploadRequest};
-use exai_files::model::{Origin, PlatformId};
-use exai_files::registry::{Phase, Unfinished};
+use exai_files::model::{AccountId, Digest, HoldKind, Keep, Origin, PlatformId, Purpose};
+use exai_files::registry::{Claim, NewIntent, Phase, Placement, Unfinished};
 use exai_files::store::bind;
 use exai_files::transport::Timeouts;
 use exai_files::upkeep::{RecoveryResult, check_copies, collect_copies, explain_recovery, find_recovery, recover};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 
+use crate::aftermath::{count, judge, let_leases_run_out, recover_with};
 use crate::databases;
 use crate::world::{DEADLINE, World, request, upload};
 
 fn ensure_on(platform: &str) -> EnsureRequest {
-    EnsureRequest {
-        platform: PlatformId::new(platform).unwrap(),
-        account: None,
-        purpose: None,
-        max_age: Duration::ZERO,
-        min_ttl: Duration::ZERO,
-        when_full: None,
-        deadline: DEADLINE,
-    }
+    EnsureRequest::new(PlatformId::new(platform).unwrap(), DEADLINE)
 }
 
 /// Leaves an upload behind as its process' death would: sent, or about to be, and nobody told.
@@ -120,6 +114,170 @@ async fn a_delete_that_was_cut_short_is_done_again() {
     let steps = recover(&manager, DEADLINE).await.unwrap();
     assert_eq!((steps.len(), steps[0].kind, steps[0].result), (1, Unfinished::Delete, RecoveryResult::Finished));
     assert!(world.files("moonshot").is_empty());
+}
+
+/// What a process left that died before it sent the file at `path`.
+async fn leave_planned(manager: &Manager, path: &Path) {
+    let bytes = std::fs::read(path).unwrap();
+    let new = NewIntent {
+        placement: Placement {
+            digest: Digest(sha2::Sha256::digest(&bytes).into()),
+            platform: PlatformId::new("moonshot").unwrap(),
+            account: AccountId::default(),
+            purpose: Purpose::new("file-extract"),
+        },
+        name: "a.txt".to_owned(),
+        remote_name: "a.txt".to_owned(),
+        size: bytes.len() as u64,
+        mime: "text/plain".to_owned(),
+        owner: None,
+        needed_until: None,
+        keep: Keep::AsItIs,
+    };
+    let Claim::Ours(claim) = manager.registry().intend(new, Vec::new()).await.unwrap() else { panic!() };
+    std::mem::forget(claim);
+}
+
+/// A file at `path` that `manager` has sent once, so that it knows where its bytes are.
+async fn known(manager: &Manager, path: &Path) {
+    std::fs::write(path, "hello").unwrap();
+    let wanted = UploadRequest { source: Source::Path(path.to_owned()), name: None, ..request("", "", &["moonshot"]) };
+    let record = upload(manager, wanted).await.unwrap();
+    manager.delete(&record.digest.to_string(), None, DEADLINE).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_its_platform_cannot_take_now_stays_to_be_finished() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let registry = directory.path().join("r.db");
+    let (manager, store) = (world.manager(&registry), databases::open(&databases::place(&registry)));
+    known(&manager, &directory.path().join("a.txt")).await;
+    leave_planned(&manager, &directory.path().join("a.txt")).await;
+    let_leases_run_out(&store).await;
+    world.fault("moonshot", "upload", json!("always"), json!({"kind": "status", "status": 503}));
+    let steps = recover(&manager, Duration::from_millis(500)).await.unwrap();
+    assert_eq!((steps.len(), steps[0].result, steps[0].strategy), (1, RecoveryResult::Failed, "back-off"), "{steps:?}");
+    assert_eq!(open_uploads(&manager, 0).await.len(), 0, "not due yet");
+    assert_eq!(manager.registry().recoveries().await.unwrap().len(), 1);
+    world.admin("DELETE", "/faults", Value::Null);
+    let_leases_run_out(&store).await;
+    let steps = recover(&manager, DEADLINE).await.unwrap();
+    assert_eq!((steps.len(), steps[0].result, steps[0].attempt), (1, RecoveryResult::Finished, 2), "{steps:?}");
+    assert_eq!(world.files("moonshot").len(), 1);
+    assert!(manager.registry().recoveries().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_given_up_goes_to_another_platform_where_that_is_wished() {
+    let refusal = json!({"kind": "status", "status": 403, "body": {"error": {"message": "no", "type": "permission_denied_error"}}});
+    for (fallback, result, strategy) in [
+        (vec![], RecoveryResult::Dead, "give-up"),
+        (vec!["moonshot", "zai"], RecoveryResult::Finished, "fallback-platform"),
+    ] {
+        let world = World::new();
+        let directory = tempfile::tempdir().unwrap();
+        let registry = directory.path().join("r.db");
+        let options = ManagerOptions {
+            recovery_fallback: fallback.iter().map(|name| PlatformId::new(name).unwrap()).collect(),
+            ..ManagerOptions::default()
+        };
+        let manager =
+            world.manager_with(&registry, ManagerOptions { recovery_attempts: 1, ..options }, Timeouts::default());
+        known(&manager, &directory.path().join("a.txt")).await;
+        leave_planned(&manager, &directory.path().join("a.txt")).await;
+        let_leases_run_out(&databases::open(&databases::place(&registry))).await;
+        world.fault("moonshot", "upload", json!("always"), refusal.clone());
+        let steps = recover(&manager, DEADLINE).await.unwrap();
+        assert_eq!((steps.len(), steps[0].result, steps[0].strategy), (1, result, strategy), "{steps:?}");
+        assert_eq!(world.files("zai").len(), usize::from(!fallback.is_empty()));
+        assert!(recover(&manager, DEADLINE).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_where_it_was_meant_to_be_is_still_looked_for_after_a_fallback() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.txt");
+    let options = ManagerOptions {
+        recovery_attempts: 1,
+        recovery_fallback: vec![PlatformId::new("zai").unwrap()],
+        ..ManagerOptions::default()
+    };
+    let manager = Arc::new(world.manager_with(&directory.path().join("r.db"), options, Timeouts::default()));
+    known(&manager, &path).await;
+    let wanted = UploadRequest { source: Source::Path(path), name: None, ..request("", "", &["moonshot"]) };
+    cut_short(&world, &manager, wanted, "stall").await;
+    open_uploads(&manager, 1).await;
+    let refusal = json!({"kind": "status", "status": 403, "body": {"error": {"message": "no", "type": "permission_denied_error"}}});
+    world.fault("moonshot", "list", json!("always"), refusal);
+    let steps = recover(&manager, DEADLINE).await.unwrap();
+    assert_eq!((steps.len(), steps[0].result), (1, RecoveryResult::Dead), "{steps:?}");
+    assert!(steps[0].error.as_ref().unwrap().ends_with("zai has it meanwhile"), "{steps:?}");
+    assert_eq!(world.files("zai").len(), 1);
+    world.admin("DELETE", "/faults", Value::Null);
+    let dead = find_recovery(&manager, &steps[0].id).await.unwrap();
+    manager.registry().retry_recovery(&dead).await.unwrap();
+    assert_eq!(recover(&manager, DEADLINE).await.unwrap()[0].result, RecoveryResult::Finished);
+    assert_eq!(world.files("moonshot").len(), 1);
+}
+
+#[tokio::test]
+async fn a_move_is_finished_by_the_next_one_and_a_cancelled_one_never_was() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (registry, path) = (directory.path().join("r.db"), directory.path().join("a.txt"));
+    let (manager, store) = (Arc::new(world.manager(&registry)), databases::open(&databases::place(&registry)));
+    std::fs::write(&path, "hello").unwrap();
+    let wanted = UploadRequest { source: Source::Path(path), name: None, ..request("", "", &["moonshot"]) };
+    let record = upload(&manager, wanted).await.unwrap();
+    let [moonshot, zai] = ["moonshot", "zai"].map(|name| PlatformId::new(name).unwrap());
+    let places = || (world.files("moonshot").len(), world.files("zai").len());
+
+    world.fault("zai", "upload", json!("always"), json!({"kind": "stall"}));
+    let call = tokio::spawn({
+        let (manager, moonshot) = (manager.clone(), moonshot.clone());
+        async move { manager.relocate("a.txt", &moonshot, ensure_on("zai"), &Transfers::default()).await }
+    });
+    while world.truth("upload").len() < 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    world.admin("DELETE", "/faults", Value::Null);
+    recover_with(&manager, &store).await;
+    assert_eq!(places().0, 1);
+    assert_eq!(count(&store, "SELECT COUNT(*) FROM moves").await, 0);
+
+    let held = manager.registry().begin_move(&record.digest, &record.replicas[0], &zai, None).await.unwrap();
+    std::mem::forget(held);
+    assert!(recover(&manager, DEADLINE).await.unwrap().is_empty(), "its process may be alive");
+    let_leases_run_out(&store).await;
+    let steps = recover(&manager, DEADLINE).await.unwrap();
+    assert_eq!((steps.len(), steps[0].kind, steps[0].strategy), (1, Unfinished::Move, "move-again"), "{steps:?}");
+    assert_eq!(places(), (0, 1));
+
+    let back = manager.relocate("a.txt", &zai, ensure_on("moonshot"), &Transfers::default()).await.unwrap();
+    assert_eq!((places(), back.replicas.len(), &back.replicas[0].platform), ((1, 0), 1, &moonshot));
+    judge(&world, &store, &manager).await;
+}
+
+#[tokio::test]
+async fn a_move_that_cannot_be_leaves_the_file_where_it_is() {
+    let world = World::new();
+    let manager = world.manager(Path::new(":memory:"));
+    upload(&manager, request("hello", "a.txt", &["moonshot"])).await.unwrap();
+    let [moonshot, zai] = ["moonshot", "zai"].map(|name| PlatformId::new(name).unwrap());
+    let moved = async |from, to: &str| manager.relocate("a.txt", from, ensure_on(to), &Transfers::default()).await;
+    assert_eq!(moved(&moonshot, "moonshot").await.unwrap_err().kind(), ErrorKind::InvalidRequest);
+    assert_eq!(moved(&zai, "moonshot").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(moved(&moonshot, "zai").await.unwrap_err().kind(), ErrorKind::NotFound, "its bytes are nowhere");
+    let hold = manager.hold("a.txt", HoldKind::Legal, None).await.unwrap();
+    assert_eq!(moved(&moonshot, "zai").await.unwrap_err().kind(), ErrorKind::Conflict);
+    manager.registry().release(&hold.id).await.unwrap();
+    assert_eq!((world.files("moonshot").len(), world.files("zai").len()), (1, 0));
+    assert!(manager.registry().recoveries().await.unwrap().is_empty());
 }
 
 #[tokio::test]

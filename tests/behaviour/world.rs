@@ -11,11 +11,11 @@ use exai_files::content::Source;
 use exai_files::credentials::ApiKey;
 use exai_files::error::Result;
 use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
-use exai_files::model::{AccountId, FileRecord, Keep, PlatformId, Secret};
+use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
 use exai_files::platform::{Fact, FilesApi, Profile, moonshot, zai, zhipu};
-use exai_files::registry::{Labels, Registry};
+use exai_files::registry::Registry;
 use exai_files::resilience::{
-    BreakerSettings, Database, Lane, Memory, Rate, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState,
+    BreakerSettings, Database, Memory, Rate, Rates, Resilience, ResilienceOptions, RetryPolicy, SharedState,
 };
 use exai_files::simulator::{FaultProxy, Options, Simulator};
 use exai_files::store::{Location, Store};
@@ -212,19 +212,9 @@ impl World {
 /// An upload of bytes, with everything else as usual.
 pub fn request(bytes: impl Into<Vec<u8>>, name: &str, to: &[&str]) -> UploadRequest {
     UploadRequest {
-        source: Source::Bytes(bytes.into().into()),
         name: Some(name.to_owned()),
         to: to.iter().map(|name| PlatformId::new(name).unwrap()).collect(),
-        account: None,
-        purpose: None,
-        owner: None,
-        labels: Labels::default(),
-        paranoid: false,
-        min_ttl: None,
-        keep: Keep::AsItIs,
-        when_full: None,
-        lane: Lane::Interactive,
-        deadline: DEADLINE,
+        ..UploadRequest::new(Source::Bytes(bytes.into().into()), DEADLINE)
     }
 }
 

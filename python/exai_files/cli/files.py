@@ -180,7 +180,38 @@ def _warn_if_text(session: Session, kind: str, platform: str) -> None:
         click.echo(f"exai-files: this is text that {platform} extracted, not the file", err=True)
 
 
-# ===== removing =====
+# ===== moving and removing =====
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--from", "from_", required=True, metavar="NAME", help="The platform to take them off.")
+@click.option("--to", required=True, metavar="NAME", help="The platform to put them on, first.")
+@click.option("--purpose", metavar="NAME", help="What they are for there.")
+@timeout
+@as_json
+@click.pass_obj
+def mv(
+    session: Session,
+    files: tuple[str, ...],
+    from_: str,
+    to: str,
+    purpose: str | None,
+    timeout: float | None,
+    as_json: bool,
+) -> int:
+    """Put files on one platform and then take them off another."""
+    with session.client() as client:
+
+        def move(file: str) -> FileRecord:
+            return client.move(file, from_=from_, to=to, purpose=purpose, timeout=timeout)
+
+        return each(files, move, lambda record: _print_moved(record, from_, to), as_json)
+
+
+def _print_moved(record: FileRecord, from_: str, to: str) -> None:
+    there = record.on(to)
+    click.echo(f"{output.printable(record.name)}: {from_} -> {to} {there.remote_id if there else ''}")
 
 
 @cli.command()

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @as_json
 @click.pass_context
 def recover(context: click.Context, timeout: float, as_json: bool) -> int:
-    """Finish uploads and deletes that were cut short.
+    """Finish uploads, deletes and moves that were cut short.
 
-    An upload is finished where its platform has it or its bytes are still to be had, else undone; a delete is done
-    again. The exit code is 3 when something could not be finished.
+    An upload is finished where its platform has it or its bytes are still to be had, else undone; deletes and moves are
+    done again. The exit code is 3 when something could not be finished.
     """
     if context.invoked_subcommand is not None:
         return 0

@@ -41,6 +41,7 @@ const SQLITE: Steps = Steps {
             name: "how long files are wanted, when they are used",
             sql: include_str!("sqlite/0006.sql"),
         },
+        Migration { version: 7, name: "what an account holds; moves", sql: include_str!("sqlite/0007.sql") },
     ],
 };
 
@@ -68,6 +69,7 @@ const POSTGRES: Steps = Steps {
             name: "how long files are wanted, when they are used",
             sql: include_str!("postgres/0004.sql"),
         },
+        Migration { version: 5, name: "what an account holds; moves", sql: include_str!("postgres/0005.sql") },
     ],
 };
 

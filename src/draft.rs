@@ -1,9 +1,15 @@
 //! Files that appear whole or not at all: written beside their place under another name, then moved there.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::Result;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// Nobody else calls their files so.
+const SUFFIX: &str = ".exai-files-draft";
 
 /// A file on its way to its place; dropped before that, it is gone.
 ///
@@ -25,14 +31,19 @@ impl Draft {
     pub(crate) fn of(to: &Path, mode: u32) -> Result<Self> {
         let name = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut open = OpenOptions::new();
-        open.read(true).write(true).mode(mode);
-        let usual = to.with_file_name(format!(".{name}.draft"));
-        let file = open.clone().create(true).truncate(false).open(&usual)?;
-        if is_ours(&file, &usual)? {
-            file.set_len(0)?;
-            return Ok(Draft { file, path: Some(usual), to: to.to_owned() });
+        open.read(true).write(true).mode(mode).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+        let usual = to.with_file_name(format!(".{name}{SUFFIX}"));
+        match open.clone().create(true).truncate(false).open(&usual) {
+            Ok(file) if is_ours(&file, &usual)? => {
+                file.set_permissions(Permissions::from_mode(mode))?;
+                file.set_len(0)?;
+                return Ok(Draft { file, path: Some(usual), to: to.to_owned() });
+            }
+            // A link that somebody has put there leads elsewhere.
+            Err(error) if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) => return Err(error),
+            _ => {}
         }
-        let own = to.with_file_name(format!(".{name}.{}.draft", uuid::Uuid::now_v7().simple()));
+        let own = to.with_file_name(format!(".{name}.{}{SUFFIX}", uuid::Uuid::now_v7().simple()));
         Ok(Draft { file: open.create_new(true).open(&own)?, path: Some(own), to: to.to_owned() })
     }
 
@@ -81,8 +92,8 @@ fn is_ours(file: &File, path: &Path) -> Result<bool> {
         Err(TryLockError::WouldBlock) => return Ok(false),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    let Ok(there) = std::fs::metadata(path) else { return Ok(false) };
-    if file.metadata()?.ino() != there.ino() {
+    let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(false) };
+    if file.metadata()?.ino() != there.ino() || !there.is_file() {
         return Ok(false);
     }
     if there.nlink() > 1 {
@@ -100,6 +111,7 @@ fn sync_folder_of(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::Draft;
 
@@ -111,7 +123,7 @@ mod tests {
     fn what_was_left_is_taken_over_and_nothing_stays() {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("report");
-        std::fs::write(folder.path().join(".report.draft"), "of one that was killed, and long").unwrap();
+        std::fs::write(folder.path().join(".report.exai-files-draft"), "of one that was killed, and long").unwrap();
         let mut draft = Draft::of(&to, 0o600).unwrap();
         draft.file().write_all(b"whole").unwrap();
         assert!(!to.exists());
@@ -122,11 +134,26 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_has_put_there_is_neither_followed_nor_shown_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (to, theirs) = (folder.path().join("report"), folder.path().join("theirs"));
+        let usual = folder.path().join(".report.exai-files-draft");
+        std::fs::write(&theirs, "theirs").unwrap();
+        std::os::unix::fs::symlink(&theirs, &usual).unwrap();
+        Draft::of(&to, 0o600).unwrap().publish().unwrap();
+        assert_eq!((text(&to).as_str(), text(&theirs).as_str()), ("", "theirs"));
+        std::fs::remove_file(&usual).unwrap();
+        std::fs::write(&usual, "left, and readable by all").unwrap();
+        Draft::of(&to, 0o600).unwrap().publish().unwrap();
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn what_was_published_is_not_written_to_again() {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("report");
         std::fs::write(&to, "published").unwrap();
-        std::fs::hard_link(&to, folder.path().join(".report.draft")).unwrap();
+        std::fs::hard_link(&to, folder.path().join(".report.exai-files-draft")).unwrap();
         let mut draft = Draft::of(&to, 0o600).unwrap();
         draft.file().write_all(b"another").unwrap();
         assert_eq!(text(&to), "published");

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import databases
 import pytest
+from waiting import deadline
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,6 +70,50 @@ def run(environment, tmp_path):
 
 
 @pytest.fixture
+def run_at_terminal(environment, tmp_path):
+    """Runs it with somebody there who can be asked, and types this."""
+
+    def run(typed: str, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
+        keyboard, terminal = os.openpty()
+        os.write(keyboard, typed.encode())
+        done = subprocess.run(
+            [sys.executable, "-m", "exai_files", *args],
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            env={**environment, **more},
+            cwd=tmp_path,
+            timeout=60,
+            check=False,
+        )
+        os.close(terminal)
+        os.close(keyboard)
+        return done
+
+    return run
+
+
+@pytest.fixture
+def registry(environment, tmp_path):
+    """Where the command keeps what it knows."""
+    default = tmp_path / "home" / ".local" / "share" / "exai-files" / "registry.db"
+    return environment.get("EXAI_FILES_REGISTRY__URL", str(default))
+
+
+@pytest.fixture
+def keeps(tmp_path):
+    """Settings with which copies are kept and the audit log is signed, and nothing is finished in passing."""
+    return {
+        "EXAI_FILES_COPIES__PLACE": str(tmp_path / "copies"),
+        "EXAI_FILES_AUDIT__KEY_FILE": str(tmp_path / "audit.key"),
+        "EXAI_FILES_RECOVERY__EVERY": "0s",
+    }
+
+
+LONG_AGO = "'epoch'" if databases.IS_POSTGRES else "0"
+
+
+@pytest.fixture
 def paper(tmp_path):
     path = tmp_path / "paper.txt"
     path.write_text("on paper")
@@ -109,6 +154,208 @@ def test_json_is_one_object_a_line_with_a_schema(run, paper):
         assert lines
         for line in lines:
             assert json.loads(line)["schema"] == 1, args
+
+
+def test_what_time_asks_for_is_json_with_a_schema_too(run, sim, paper, registry, keeps):
+    def lines(*args):
+        done = run(*args, "--json", **keeps)
+        said = list(map(json.loads, done.stdout.splitlines()))
+        assert said, (args, done.stderr)
+        assert {line["schema"] for line in said} == {1}, args
+        return said
+
+    assert run("upload", str(paper), "--to", "moonshot", "--to", "zai", **keeps).returncode == 0
+    (held,) = lines("hold", "paper.txt")
+    assert lines("holds", "paper.txt") == [held]
+    assert [hold["id"] for hold in lines("stat", "paper.txt")[0]["holds"]] == [held["id"]]
+    assert run("release", held["id"]).returncode == 0
+    for args in (
+        ("status",),
+        ("check", "paper.txt"),
+        ("copies", "check"),
+        ("copies", "gc", "--dry-run"),
+        ("lifecycle", "explain", "paper.txt"),
+        ("lifecycle", "archive", "paper.txt", "--dry-run"),
+        ("lifecycle", "erase", "paper.txt", "--dry-run"),
+        ("mv", "paper.txt", "--from", "zai", "--to", "moonshot", "--dry-run"),
+        ("audit", "tail"),
+        ("audit", "query", "--action", "upload"),
+        ("audit", "verify"),
+    ):
+        lines(*args)
+    assert json.loads(run("audit", "prove", "1", **keeps).stdout)["schema"] == 1
+    databases.query(registry, f"UPDATE file_hashes SET keep_until = {LONG_AGO}")
+    assert lines("lifecycle", "apply", "--dry-run")[0]["step"] == "expire"
+    assert lines("lifecycle", "archive", "paper.txt", "--platform", "zai", "--yes")[0]["name"] == "paper.txt"
+    databases.query(
+        registry,
+        f"UPDATE platform_file_registry SET status = 'deleting', updated_at = {LONG_AGO} WHERE status = 'active'",
+    )
+    (unfinished,) = lines("recover", "list")
+    assert lines("recover", "explain", unfinished["id"])[0]["digest"] == unfinished["digest"]
+    assert lines("recover")[0]["result"] == "finished"
+    assert lines("lifecycle", "erase", "paper.txt", "--yes")[0]["had_copy"]
+
+
+def test_commands_of_upkeep_take_good_input_and_explain_bad(
+    run_in_shell, run, sim, paper, registry, keeps, environment
+):
+    environment |= keeps
+    run("upload", str(paper), "--to", "moonshot")
+    pin = run("hold", "paper.txt").stdout.strip()
+    other = run("upload", "-", "--name", "other.txt", "--to", "zai", stdin=b"other").stdout.split()[0]
+    databases.query(
+        registry,
+        f"UPDATE platform_file_registry SET status = 'deleting', updated_at = {LONG_AGO} WHERE remote_name LIKE 'other%'",
+    )
+    unfinished = json.loads(run("recover", "list", "--json").stdout)["id"]
+    for command, code, said in [
+        ("status", 0, "moonshot  default  1 of 1000  8 B of 10.7 GB"),
+        ("status --jsn", 2, "No such option"),
+        ("recover list", 0, f"delete  {unfinished}  zai  other"),
+        ("recover list --dead", 0, ""),
+        ("recover retry", 2, "Missing argument"),
+        ("recover retry nothing", 4, "nothing"),
+        (f"recover retry {unfinished}", 0, ""),
+        ("recover abandon nothing", 4, "nothing"),
+        (f"recover abandon {unfinished}", 0, ""),
+        ("recover --timeout nan", 2, "not possible"),
+        ("watch --once --every 0.5", 2, "x>=1"),
+        ("watch --once --every nan", 2, "not possible"),
+        ("watch --once --max-lost -1", 2, "x>=0"),
+        ("watch --once --samples -1", 2, "x>=0"),
+        ("watch --once", 0, ""),
+        ("hold paper.txt --legal --reason 'case 7'", 0, ""),
+        ("hold nothing", 4, "nothing"),
+        ("holds paper.txt", 0, f"{pin}  pin"),
+        ("holds paper.txt", 0, "legal  -  -  case 7"),
+        ("holds nothing", 4, "nothing"),
+        (f"release {pin}", 0, ""),
+        (f"release {pin}", 4, "nothing is held by"),
+        ("release paper.txt", 4, "nothing is held by"),
+        (f"audit query --file {other} --action upload", 0, "origin=sent platform=zai"),
+        ("audit query --file paper.txt --action upload --limit 1", 0, "upload"),
+        ("audit query --file nothing", 4, "nothing"),
+        ("audit query --since-days -1", 2, "x>=0"),
+        ("audit query --since-days nan", 2, "not possible"),
+        ("audit query --limit 0", 2, "x>=1"),
+        ("audit tail -n 0", 2, "x>=1"),
+        ("audit prove 99", 4, "no record 99"),
+        ("audit prove 1180591620717411303424", 2, "0<=x<=9223372036854775807"),
+        ("audit verify", 0, "intact: "),
+        ("check paper.txt", 0, "healthy  moonshot"),
+        ("check paper.txt --platform zai", 4, "not on zai"),
+        ("check nothing", 4, "nothing"),
+    ]:
+        done = run_in_shell(command)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert (done.returncode, said in done.stdout + done.stderr) == (code, True), (command, done.stdout, done.stderr)
+
+
+def test_a_check_tells_what_is_wrong_from_what_could_not_be_asked(run, sim, paper):
+    run("upload", str(paper), "--to", "moonshot", "--to", "zai")
+    sim.moonshot.fault({"kind": "status", "status": 500, "body": {}}, operation="get")
+    unknown = run("check", "paper.txt", "--timeout", "5", EXAI_FILES_RETRY__MAX_ATTEMPTS="1")
+    assert ("unknown" in unknown.stdout, unknown.returncode) == (True, 5)
+    sim.zai.vanish(sim.zai.files[0].id)
+    lost = run("check", "paper.txt", "--timeout", "5", EXAI_FILES_RETRY__MAX_ATTEMPTS="1")
+    assert ("unknown" in lost.stdout, "lost" in lost.stdout, lost.returncode) == (True, True, 10)
+
+
+def test_a_watcher_names_the_files_that_it_tells_of(environment, run, sim, paper, tmp_path):
+    digest = run("upload", str(paper), "--to", "moonshot").stdout.split()[0]
+    sim.moonshot.vanish(sim.moonshot.files[0].id)
+    command = [sys.executable, "-m", "exai_files", "watch"]
+    with (tmp_path / "told").open("wb") as told:
+        process = subprocess.Popen(command, stdout=told, stderr=subprocess.PIPE, env=environment, cwd=tmp_path)
+    in_time = deadline()
+    while not (line := (tmp_path / "told").read_text()).endswith("\n"):
+        assert process.poll() is None
+        in_time()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert line.startswith(f"lost  moonshot default  {digest}  paper.txt  ")
+
+
+# ===== what takes away =====
+
+
+@pytest.mark.parametrize(
+    ("command", "danger"),
+    [
+        (("rm", "paper.txt"), "rm deletes from platforms"),
+        (("lifecycle", "archive", "paper.txt"), "lifecycle archive deletes from platforms"),
+        (("lifecycle", "erase", "paper.txt"), "lifecycle erase removes for good"),
+        (("lifecycle", "apply"), "lifecycle apply takes files away"),
+        (("copies", "gc"), "copies gc deletes copies"),
+    ],
+    ids=["rm", "archive", "erase", "apply", "gc"],
+)
+def test_what_takes_away_needs_a_yes(run, run_at_terminal, sim, paper, tmp_path, registry, keeps, command, danger):
+    assert run("upload", str(paper), "--to", "moonshot", **keeps).returncode == 0
+    databases.query(registry, f"UPDATE file_hashes SET keep_until = {LONG_AGO}")
+    (kept,) = (path for path in (tmp_path / "copies").rglob("*") if path.is_file())
+    unfinished = kept.with_name(f"{kept.name}#1")
+    unfinished.write_text("un")
+    os.utime(unfinished, (0, 0))
+
+    def is_as_before():
+        return len(sim.moonshot.files) == 1 and kept.exists() and unfinished.exists()
+
+    alone = run(*command, stdin=b"y\n", **keeps)
+    assert (alone.returncode, alone.stdout, is_as_before()) == (2, "", True)
+    assert f"{danger}: add --yes" in alone.stderr
+    assert "Traceback" not in alone.stderr
+
+    planned = run(*command, "--dry-run", **keeps)
+    assert (planned.returncode, planned.stderr, is_as_before()) == (0, "", True)
+    assert planned.stdout
+
+    refused = run_at_terminal("n\n", *command, **keeps)
+    assert (refused.returncode, refused.stdout, is_as_before()) == (130, "", True)
+    assert "? [y/N]:" in refused.stderr
+    assert any(word in refused.stderr for word in ("would be deleted", "would be removed", "due  expire"))
+
+    agreed = run_at_terminal("y\n", *command, **keeps)
+    assert (agreed.returncode, is_as_before()) == (0, False), agreed.stderr
+    assert agreed.stdout.strip()
+
+
+@pytest.mark.parametrize("command", [("lifecycle", "apply"), ("copies", "gc")], ids=["apply", "gc"])
+def test_nobody_is_asked_where_nothing_would_go(run_at_terminal, keeps, command):
+    done = run_at_terminal("", *command, **keeps)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_archiving_says_what_it_did(run, sim, paper, keeps):
+    run("upload", str(paper), "--to", "moonshot", "--to", "zai", **keeps)
+    archived = run("lifecycle", "archive", "paper.txt", "--platform", "zai", "--yes", **keeps)
+    assert (archived.returncode, archived.stdout) == (0, "paper.txt: archived; still on moonshot\n")
+    assert run("lifecycle", "archive", "paper.txt", "--platform", "zai", "--yes", **keeps).returncode == 4
+    archived = run("lifecycle", "archive", "paper.txt", "--yes", **keeps)
+    assert (archived.stdout, sim.moonshot.files) == ("paper.txt: archived\n", [])
+
+
+def test_a_dry_run_of_a_move_moves_nothing(run, sim, paper):
+    run("upload", str(paper), "--to", "moonshot")
+    move = ("mv", "paper.txt", "--from", "moonshot", "--dry-run")
+    planned = run(*move, "--to", "zai")
+    remote_id = sim.moonshot.files[0].id
+    assert (planned.returncode, planned.stdout) == (0, f"paper.txt: moonshot {remote_id} would be moved to zai\n")
+    assert (len(sim.moonshot.files), sim.zai.files) == (1, [])
+    for wrong in ("mars", "moonshot"):
+        assert run(*move, "--to", wrong).returncode == 2
+    assert run("mv", "paper.txt", "--from", "zai", "--to", "moonshot", "--dry-run").returncode == 4
+
+
+def test_a_files_stat_says_how_long_it_is_wanted_and_what_holds_it(run, paper):
+    run("upload", str(paper), "--to", "moonshot", "--for", "7d")
+    held = run("hold", "paper.txt", "--legal", "--reason", "case 7").stdout.strip()
+    shown = run("stat", "paper.txt").stdout
+    assert "wanted until 20" in shown
+    assert f"{held}  legal  -  -  case 7\n" in shown
+    assert "case 7" not in run("ls").stdout
 
 
 def test_json_says_what_failed(run, sim, paper):
@@ -172,8 +419,10 @@ def test_a_terminal_without_the_characters_gets_them_spelt_out(run, tmp_path):
 def test_ctrl_c_while_standard_input_is_waited_for(environment, tmp_path):
     command = [sys.executable, "-m", "exai_files", "upload", "-", "--name", "x.txt", "--to", "moonshot"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path)
+    in_time = deadline()
     while not (tmp_path / "home" / ".local" / "share" / "exai-files" / "registry.db-wal").exists():
         assert process.poll() is None
+        in_time()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
     process.communicate()
@@ -287,8 +536,10 @@ def test_interruption_ends_with_130_and_can_be_repeated(run, sim, paper, tmp_pat
         stderr=subprocess.PIPE,
         text=True,
     )
+    in_time = deadline()
     while not sim.truth(operation="upload"):
         assert process.poll() is None
+        in_time()
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
@@ -390,10 +641,12 @@ def test_a_files_life_in_the_shell(run, sim, tmp_path):
     assert "healthy" in run("check", "a.txt").stdout
     assert json.loads(run("check", "a.txt", "--json").stdout)["verdict"] == "healthy"
     assert run("lifecycle", "apply", "--dry-run").stdout == ""
-    assert run("lifecycle", "archive", "a.txt").returncode == 2
+    bare = run("lifecycle", "archive", "a.txt", "--yes")
+    assert (bare.returncode, 'no copy of "a.txt" is kept' in bare.stderr) == (2, True)
     sim.moonshot.vanish(sim.moonshot.files[0].id)
     lost = run("check", "a.txt")
     assert (lost.returncode, "lost" in lost.stdout) == (10, True)
-    assert run("lifecycle", "erase", "a.txt", stdin=b"n\n").returncode != 0
+    unasked = run("lifecycle", "erase", "a.txt", stdin=b"y\n")
+    assert (unasked.returncode, "add --yes" in unasked.stderr, unasked.stdout) == (2, True, "")
     assert "nothing is left" in run("lifecycle", "erase", "a.txt", "--yes").stdout
     assert run("stat", "a.txt").returncode == 4

@@ -368,3 +368,13 @@ def test_both_faces_have_the_same_verbs():
         assert waited.__doc__ == awaited.__doc__
     for name in ("Recovery", "Copies", "Audit"):
         assert verbs(getattr(exai_files, name)) == verbs(getattr(exai_files, f"Async{name}"))
+
+
+def test_what_was_placed_a_moment_ago_and_is_not_listed_yet_is_not_lost(sim):
+    sim.zai.set(list_delay_seconds=60)
+    with sim.client(settings={"retry": {"commit_horizon": 3600}}) as files:
+        placed = files.upload(b"hello", name="a.txt", to="zai").on("zai")
+        assert files.ensure("a.txt", platform="zai", max_age=0).remote_id == placed.remote_id
+        assert [health.verdict for health in files.check("a.txt")] == ["unknown"]
+        assert files.get("a.txt").on("zai").remote_id == placed.remote_id
+    assert len(sim.zai.files) == 1

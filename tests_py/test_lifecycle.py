@@ -89,6 +89,10 @@ def test_nothing_makes_room_that_is_held_or_could_not_be_made_anew(sim, client, 
             files.upload(b"new", name="new", to="moonshot", when_full="evict-smallest")
         assert len(sim.moonshot.files) == 3
         files.release(pin)
+        path.write_text("another")  # as long as it was
+        with pytest.raises(exai_files.QuotaExceededError, match="could not be uploaded again"):
+            files.upload(b"new", name="new", to="moonshot", when_full="evict-smallest")
+        path.write_text("on disk")
         files.upload(b"new", name="new", to="moonshot", when_full="evict-smallest")
     assert files.get(pinned).replicas == ()
     files.delete("new")
@@ -257,6 +261,18 @@ def test_erasing_leaves_nothing_but_a_receipt(sim, client, place, tmp_path):
         assert private not in str(last)
     assert files.audit.verify().is_intact
     assert files.upload(path, to="moonshot").replicas[0].origin == "sent", "it may come back"
+
+
+def test_an_erasure_that_fails_leaves_the_file_in_the_trash(sim, client):
+    files = client()
+    record = files.upload(b"stays", name="stays", to="moonshot")
+    sim.moonshot.fault({"kind": "status", "status": 403, "body": {}}, operation="delete", when={"next": 1})
+    with pytest.raises(exai_files.PermissionDeniedError):
+        files.lifecycle.erase(record)
+    assert files.get(record).trashed_at is not None
+    files.lifecycle.erase(record)
+    with pytest.raises(exai_files.NotFoundError):
+        files.lifecycle.erase(record)
 
 
 # ===== checks =====

@@ -98,6 +98,14 @@ def test_alert_rules_name_metrics_that_a_watcher_shows(sim):
     named = set(re.findall(r"exai_files_\w+", alerts)) - {"exai_files"}
     assert len(named) >= 8
     assert named <= shown
+    from click.testing import CliRunner
+
+    from exai_files.cli.main import cli  # with its commands
+
+    for command in re.findall(r"`exai-files ([^`]+)`", alerts):
+        assert CliRunner().invoke(cli, [*command.split(), "--help"]).exit_code == 0, command
+    assert 'what_to_do: "`exai-files breaker ls` and' in alerts.partition("ExaiFilesBreakerOpen")[2]
+    assert "`exai-files watch` serves no metrics" in alerts.partition("ExaiFilesNobodyWatches\n")[2]
     assert re.search(
         r'exai_files_account_files\{platform="zai",account_alias="default"\} [1-9]', exai_files.metrics.text()
     )

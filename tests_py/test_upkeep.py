@@ -11,6 +11,7 @@ from pathlib import Path
 
 import databases
 import pytest
+from waiting import deadline
 
 import exai_files
 from exai_files import audit_verifier
@@ -58,27 +59,37 @@ def test_the_log_is_read_exported_signed_and_proved_in_the_shell_and_without_us(
     assert run("rm", "paper.txt", "--yes")[0] == 0
     code, said, _ = run("audit", "tail", "--json")
     assert code == 0
-    actions = [json.loads(line)["action"] for line in said.splitlines()]
+    actions = [json.loads(line)["record"]["action"] for line in said.splitlines()]
     assert actions == ["audit.begin", "copy.keep", "upload", "delete", "copy.drop"]
     assert "paper" not in said
     (tmp_path / "checkpoints").write_text(run("audit", "checkpoint")[1])
     (tmp_path / "key").write_text(run("audit", "key")[1])
     assert run("audit", "export", "log.jsonl")[:2] == (0, "5 records\n")
+    log = tmp_path / "log.jsonl"
+    code, said, complained = run("audit", "export", "-")
+    assert (code, said, complained) == (0, log.read_text(), "5 records\n")
+    log.write_text("another one's")
+    code, _, complained = run("audit", "export", "log.jsonl")
+    assert (code, log.read_text()) == (2, "another one's")
+    assert "there is log.jsonl already: add --force to replace it" in complained
+    assert run("audit", "export", "log.jsonl", "--force")[0] == 0
     code, said, complained = run("audit", "verify", "--checkpoints", "checkpoints", "--key", "key")
     assert (code, complained) == (0, ""), said
+    assert said.startswith("intact: 5 records, 2 checkpoints, root "), said
     code, _, complained = run("audit", "verify")
     assert code == 0
     assert "without a checkpoint kept elsewhere" in complained
     (tmp_path / "proof.json").write_text(run("audit", "prove", "2")[1])
+    assert json.loads((tmp_path / "proof.json").read_text())["schema"] == 1
 
     alone = [sys.executable, audit_verifier.__file__, "log.jsonl", "--key", "key", "--checkpoint", "checkpoints"]
     done = subprocess.run([*alone, "--proof", "proof.json"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    log = tmp_path / "log.jsonl"
     log.write_text(log.read_text().replace('"action":"upload"', '"action":"delete"'))
     done = subprocess.run(alone, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 12
-    assert "2" in done.stdout
+    assert "prev: record 2: record 3 does not follow the one before it\n" in done.stdout
+    assert "NOT INTACT: 5 records" in done.stdout
 
 
 def test_a_log_that_was_cut_off_is_found_against_a_checkpoint(sim, tmp_path, place):
@@ -99,6 +110,9 @@ def test_a_log_that_was_cut_off_is_found_against_a_checkpoint(sim, tmp_path, pla
             files.audit.verify(checkpoints=tmp_path / "key")
         with pytest.raises(exai_files.NotFoundError):
             files.audit.prove(99)
+        for impossible in (-1, 2**63, 2**70, True, "1"):
+            with pytest.raises(exai_files.InvalidRequestError, match="from 0 to 9223372036854775807"):
+                files.audit.prove(impossible)
 
 
 def test_records_are_asked_for_by_file_and_action_waiting_or_awaited(sim, place):
@@ -110,6 +124,12 @@ def test_records_are_asked_for_by_file_and_action_waiting_or_awaited(sim, place)
         assert [each.seq for each in files.audit.query(after=0, limit=1)] == [1]
         assert files.audit.query(since=3600) == files.audit.query()
         assert files.audit.query(until=3600) == []
+        assert files.audit.query(limit=0) == []
+        for digest in (one.digest, one.digest.upper(), one.digest[7:], one.digest[7:].upper()):
+            assert files.audit.query(file=digest) == [record]
+        for unknown in (one.replicas[0], one.name, one.digest[:20], one.digest + "0", one.replicas[0].remote_id, 7):
+            with pytest.raises(exai_files.InvalidRequestError, match="pass the file's record, or its whole digest"):
+                files.audit.query(file=unknown)
 
     async def awaited():
         async with sim.async_client(registry=place, settings=KEEPS) as files:
@@ -122,6 +142,20 @@ def test_records_are_asked_for_by_file_and_action_waiting_or_awaited(sim, place)
     asyncio.run(awaited())
 
 
+def test_a_record_that_is_no_json_is_shown_as_it_is(sim, tmp_path, place):
+    (tmp_path / "a.txt").write_text("a")
+    assert shell(tmp_path, sim, place, "upload", "a.txt", "--to", "zai")[0] == 0
+    assert shell(tmp_path, sim, place, "audit", "tail")[0] == 0, "each record has its place from now on"
+    for seq, text in ((1, "{no json"), (2, "[2]")):
+        databases.query(place, f"UPDATE audit_log SET record = '{text}' WHERE seq = {seq}")
+    for command in ("tail", "query"):
+        code, said, complained = shell(tmp_path, sim, place, "audit", command)
+        assert (code, complained) == (0, "")
+        assert [line.split("  ")[-1].strip() for line in said.splitlines()[1:]] == ["{no json", "[2]"]
+        _, said, _ = shell(tmp_path, sim, place, "audit", command, "--json")
+        assert [json.loads(line)["record"] for line in said.splitlines()[1:]] == ["{no json", "[2]"]
+
+
 def test_a_dead_process_leaves_work_that_the_next_client_finishes(sim, tmp_path, place):
     path = tmp_path / "report.txt"
     path.write_text("a report")
@@ -132,8 +166,10 @@ with exai_files.Client(registry=sys.argv[2], platforms=json.loads(sys.argv[1]), 
     files.upload({str(path)!r}, to="moonshot")
 """
     process = subprocess.Popen([sys.executable, "-c", code, json.dumps(sim.platforms()), place])
+    in_time = deadline()
     while databases.query(place, "SELECT 1 FROM upload_intents WHERE phase = 'sending'") != "1":
         assert process.poll() is None
+        in_time()
     process.kill()
     process.wait()
     sim.admin("DELETE", "/faults")
@@ -157,8 +193,10 @@ def test_every_client_recovers_by_itself(sim, tmp_path, place):
     stale = "updated_at = 'epoch'" if databases.IS_POSTGRES else "updated_at = 0"
     databases.query(place, f"UPDATE platform_file_registry SET status = 'deleting', {stale}")
     with sim.client(registry=place) as files:
+        in_time = deadline()
         while sim.moonshot.files:
             files.recovery.list()
+            in_time()
         assert files.get("x.txt").replicas == ()
 
 
@@ -169,6 +207,9 @@ def test_lost_files_come_back_from_kept_copies(sim, tmp_path):
         sim.admin("DELETE", f"/files/moonshot/{first.remote_id}")
         assert files.ensure("p.txt", platform="moonshot", max_age=0).remote_id != first.remote_id
         assert files.copies.check(read=1.0).is_whole
+        for impossible in (-0.1, 1.1, float("nan"), float("inf"), "1", None, True):
+            with pytest.raises(exai_files.InvalidRequestError, match="from 0 to 1"):
+                files.copies.check(read=impossible)
         assert files.copies.collect(dry_run=True).removed == ()
         (kept,) = [path for path in Path(tmp_path / "copies").rglob("*") if path.is_file()]
         kept.unlink()

@@ -7,8 +7,10 @@ import logging
 
 import databases
 import pytest
+from waiting import deadline
 
 import exai_files
+from exai_files import watching
 
 # What Z.ai does not list may be too new for that: here it is not.
 QUIET = {"recovery": {"every": 0}, "retry": {"commit_horizon": 0, "base": 0.05}}
@@ -88,7 +90,9 @@ def test_a_watcher_that_is_cancelled_keeps_nobody_waiting(sim, place):
             await files.upload(b"x", name="x.txt", to="moonshot")
             sim.moonshot.fault("stall", operation="list")
             look = asyncio.create_task(files.watch().look())
+            in_time = deadline()
             while not sim.truth(operation="list"):
+                in_time()
                 await asyncio.sleep(0)
             look.cancel()
             await asyncio.wait([look])
@@ -146,6 +150,8 @@ def test_a_legal_hold_beats_everything_and_a_pin_does_not(files):
     for bad in (pin, "nothing"):
         with pytest.raises(exai_files.NotFoundError):
             files.release(bad)
+    with pytest.raises(exai_files.InvalidRequestError, match="NoneType is no hold"):
+        files.release(None)
     with pytest.raises(exai_files.InvalidRequestError):
         files.hold(record, "glue")
 
@@ -183,8 +189,158 @@ def test_hooks_are_told_what_fills_awaited_and_kept_apart(sim, place, caplog):
     assert "a hook for 'lost' failed" in caplog.text
 
 
+def awaiting(told):
+    async def note(notice):
+        await asyncio.sleep(0)
+        told.append(notice.event)
+
+    return note
+
+
+def test_a_waiting_watcher_awaits_its_hooks_inside_a_running_loop(sim, place):
+    told = []
+
+    async def in_jupyter(files):
+        files.watch(hooks={"lost": awaiting(told)}).look()
+
+    with sim.client(registry=place, settings=QUIET) as files:
+        sim.moonshot.vanish(files.upload(b"x", name="x.txt", to="moonshot").replicas[0].remote_id)
+        asyncio.run(in_jupyter(files))
+        assert told == ["lost"]
+        sim.moonshot.vanish(files.upload(b"y", name="y.txt", to="moonshot").replicas[0].remote_id)
+        due_again(place)
+        files.watch(hooks={"lost": awaiting(told)}).look()
+    assert told == ["lost", "lost"]
+
+
+def test_what_a_hook_returns_is_awaited_whatever_made_it(sim, place):
+    told = []
+    note = awaiting(told)
+
+    async def watched():
+        async with sim.async_client(registry=place, settings=QUIET) as files:
+            record = await files.upload(b"x", name="x.txt", to="moonshot")
+            sim.moonshot.vanish(record.replicas[0].remote_id)
+            await files.watch(hooks={"lost": lambda notice: note(notice)}).look()
+
+    asyncio.run(watched())
+    assert told == ["lost"]
+
+
+@pytest.mark.parametrize(
+    ("hooks", "said"),
+    [
+        ({"lost": None}, "None cannot be called for 'lost'"),
+        ("", "'' are no hooks"),
+        ([print], "are no hooks"),
+        ({"lost": print, 7: print}, "nothing is told as 7"),
+    ],
+)
+def test_hooks_that_can_not_be_called_are_refused(sim, hooks, said):
+    with sim.client() as files, pytest.raises(exai_files.InvalidRequestError, match=said):
+        files.watch(hooks=hooks)
+
+
+class Mending(logging.Handler):
+    """Puts a registry in order once somebody complains."""
+
+    def __init__(self, place):
+        super().__init__(logging.WARNING)
+        self._place, self.complaints = place, []
+        databases.query(place, "ALTER TABLE watch_tasks RENAME TO lost_tasks")
+
+    def emit(self, record):
+        self.complaints.append(record.getMessage())
+        databases.query(self._place, "ALTER TABLE lost_tasks RENAME TO watch_tasks")
+
+
+@pytest.fixture
+def impatience(monkeypatch):
+    monkeypatch.setattr(watching, "_LOOK_EVERY", 0.01)
+
+
+@pytest.fixture
+def mending(sim, place, impatience):
+    with sim.client(registry=place, settings=QUIET) as files:
+        sim.moonshot.vanish(files.upload(b"x", name="x.txt", to="moonshot").replicas[0].remote_id)
+    handler = Mending(place)
+    logging.getLogger("exai_files.watch").addHandler(handler)
+    yield handler
+    logging.getLogger("exai_files.watch").removeHandler(handler)
+
+
+def test_a_registry_that_fails_for_a_moment_does_not_end_watching(sim, place, mending):
+    with sim.client(registry=place, settings=QUIET) as files:
+        assert next(iter(files.watch())).event == "lost"
+    (complaint,) = mending.complaints
+    assert complaint.startswith("this round failed, the next one is in 0 s: ")
+
+
+def test_nor_does_it_for_those_who_await(sim, place, mending):
+    async def first_notice():
+        async with sim.async_client(registry=place, settings=QUIET) as files:
+            async for notice in files.watch():
+                return notice.event
+
+    assert asyncio.run(asyncio.wait_for(first_notice(), 30)) == "lost"
+    assert len(mending.complaints) == 1
+
+
+def test_watching_ends_when_its_client_is_closed(sim, place, impatience):
+    with sim.client(registry=place, settings=QUIET) as files:
+        watch = iter(files.watch())
+    with pytest.raises(exai_files.RegistryError, match="open a new client"):
+        next(watch)
+
+
+def test_a_lease_that_was_released_ends_as_well_as_any(sim, place):
+    with sim.client(registry=place, settings=QUIET) as files:
+        record = files.upload(b"x", name="x.txt", to="moonshot")
+        with files.lease(record, platform="moonshot", for_=60) as lease:
+            lease.release()
+        with pytest.raises(KeyError, match="the body's"), files.lease(record, platform="moonshot", for_=60) as lease:
+            lease.release()
+            raise KeyError("the body's")
+        assert files.holds(record) == []
+
+
+def test_a_lease_that_can_not_be_released_hides_no_other_failure(sim, place, caplog):
+    files = sim.client(registry=place, settings=QUIET)
+    record = files.upload(b"x", name="x.txt", to="moonshot")
+    with pytest.raises(KeyError, match="the body's"), files.lease(record, platform="moonshot", for_=60):
+        files.close()
+        raise KeyError("the body's")
+    assert "a lease could not be released" in caplog.text
+    files = sim.client(registry=place, settings=QUIET)
+    with pytest.raises(exai_files.RegistryError), files.lease(record, platform="moonshot", for_=60):
+        files.close()
+
+
+def test_a_lease_is_entered_with_and_without_await(sim, place, caplog):
+    async def leased():
+        async with sim.async_client(registry=place, settings=QUIET) as files:
+            record = await files.upload(b"x", name="x.txt", to="moonshot")
+            async with files.lease(record, platform="moonshot", for_=60) as lease:
+                assert [hold.id for hold in await files.holds(record)] == [lease.hold.id]
+            async with await files.lease(record, platform="moonshot", for_=60) as lease:
+                await lease.release()
+            with pytest.raises(KeyError, match="the body's"):
+                async with files.lease(record, platform="moonshot", for_=60) as lease:
+                    await lease.release()
+                    raise KeyError("the body's")
+            assert await files.holds(record) == []
+        files = sim.async_client(registry=place, settings=QUIET)
+        with pytest.raises(KeyError, match="the body's"):
+            async with files.lease(record, platform="moonshot", for_=60):
+                await files.close()
+                raise KeyError("the body's")
+
+    asyncio.run(leased())
+    assert caplog.text.count("a lease could not be released") == 1
+
+
 def test_the_status_says_what_fills_what_expires_and_what_is_signed(sim, place):
-    platforms = {"zai": {"max_files": 100}}
+    platforms = {"zai": {"max_files": 100, "max_total_bytes": 2_000_000}}
     with sim.client(registry=place, settings=QUIET, platforms=platforms) as files:
         for number in range(10):
             files.upload(f"{number}".encode(), name=f"{number}.txt", to="zai")
@@ -200,4 +356,5 @@ def test_the_status_says_what_fills_what_expires_and_what_is_signed(sim, place):
         files.audit.checkpoint()
         status = files.status()
         assert (status.unsigned_records, status.unfinished, status.leases) == (0, 0, 0)
-        assert "10 of 100" in status._repr_html_()
+        assert "<td>10 of 100</td><td>10 B of 2.0 MB</td>" in status._repr_html_()
+        assert ("zhipu", "0 B") in [(row[0], row[3]) for row in status.rows()], "where no limit is known"

@@ -21,6 +21,8 @@ from exai_files.errors import *  # noqa: F403
 from exai_files.errors import __all__ as _errors
 
 if TYPE_CHECKING:
+    from exai_files import metrics as metrics
+    from exai_files import progress as progress
     from exai_files.async_client import AsyncClient
     from exai_files.audit import AsyncAudit, Audit, AuditFinding, AuditRecord, AuditReport, Checkpoint
     from exai_files.client import Client
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
         SchemaStep,
     )
     from exai_files.guards import CircuitBreaker, RateLimiter
-    from exai_files.holds import AsyncLease, Hold, Lease
+    from exai_files.health import BreakerHealth, BudgetHealth, FileHealth, PaceHealth, PlatformHealth
+    from exai_files.holds import AsyncLease, Hold, Lease, PendingLease
     from exai_files.lifecycle import (
         AsyncLifecycle,
         Departure,
@@ -47,17 +50,13 @@ if TYPE_CHECKING:
     )
     from exai_files.listing import AsyncListing, Listing
     from exai_files.records import (
-        BreakerHealth,
-        BudgetHealth,
         Choice,
         Content,
         Difference,
         Download,
         Eviction,
-        FileHealth,
         FileRecord,
-        PaceHealth,
-        PlatformHealth,
+        PlannedTarget,
         PlatformInfo,
         Reconciliation,
         RemoteFile,
@@ -66,11 +65,12 @@ if TYPE_CHECKING:
         Transfer,
         Unasked,
         UploadPlan,
+        WhenFull,
     )
     from exai_files.recovery import AsyncRecovery, PastAttempt, Recovery, RecoveryStep, Unfinished
     from exai_files.simulator import Simulator
     from exai_files.status import AccountStatus, Status
-    from exai_files.watching import AsyncWatch, Notice, Watch
+    from exai_files.watching import AsyncWatch, Hook, Notice, Watch
 
 __all__ = [
     "AccountStatus",
@@ -108,6 +108,7 @@ __all__ = [
     "FileHealth",
     "FileRecord",
     "Hold",
+    "Hook",
     "ImportReport",
     "Lease",
     "Lifecycle",
@@ -117,6 +118,8 @@ __all__ = [
     "Notice",
     "PaceHealth",
     "PastAttempt",
+    "PendingLease",
+    "PlannedTarget",
     "PlatformHealth",
     "PlatformInfo",
     "RateLimiter",
@@ -136,6 +139,7 @@ __all__ = [
     "Unfinished",
     "UploadPlan",
     "Watch",
+    "WhenFull",
     "__version__",
     *_errors,
 ]
@@ -157,6 +161,8 @@ _MODULES = {
     "AuditFinding": "audit",
     "AuditRecord": "audit",
     "AuditReport": "audit",
+    "BreakerHealth": "health",
+    "BudgetHealth": "health",
     "Checkpoint": "audit",
     "CircuitBreaker": "guards",
     "Client": "client",
@@ -169,7 +175,9 @@ _MODULES = {
     "ErasedReplica": "lifecycle",
     "Erasure": "lifecycle",
     "Fate": "lifecycle",
+    "FileHealth": "health",
     "Hold": "holds",
+    "Hook": "watching",
     "ImportReport": "database",
     "Lease": "holds",
     "Lifecycle": "lifecycle",
@@ -177,7 +185,10 @@ _MODULES = {
     "Listing": "listing",
     "MaintenanceReport": "database",
     "Notice": "watching",
+    "PaceHealth": "health",
     "PastAttempt": "recovery",
+    "PendingLease": "holds",
+    "PlatformHealth": "health",
     "RateLimiter": "guards",
     "Recovery": "recovery",
     "RecoveryStep": "recovery",
@@ -190,9 +201,14 @@ _MODULES = {
     "Watch": "watching",
 }
 
+_SUBMODULES = ("metrics", "progress")
+"""Those that are used as attributes, such as `exai_files.metrics.collector()`."""
+
 
 def __getattr__(name: str) -> object:
-    """Loads a class when it is first asked for: asyncio and the records are most of the command's start-up."""
+    """Loads what is first asked for only then: asyncio and the records are most of the command's start-up."""
+    if name in _SUBMODULES:
+        return import_module(f"exai_files.{name}")
     if name in __all__:
         loaded: object = getattr(import_module(f"exai_files.{_MODULES.get(name, 'records')}"), name)
         globals()[name] = loaded
@@ -201,4 +217,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_SUBMODULES])

@@ -64,7 +64,7 @@ class AsyncClient(AsyncUploads, AsyncFiles, AsyncHolding, AsyncPlatforms):
         samples: int = 0,
         hooks: Mapping[str, Hook] | None = None,
     ) -> AsyncWatch:
-        return AsyncWatch(self._calls, every, heal, max_lost, samples, hooks or {})
+        return AsyncWatch(self._calls, every, heal, max_lost, samples, hooks)
 
     @twin_of(Client.status)
     async def status(self) -> Status:
@@ -96,7 +96,7 @@ class AsyncClient(AsyncUploads, AsyncFiles, AsyncHolding, AsyncPlatforms):
 
     @twin_of(Client.close)
     async def close(self) -> None:
-        await asyncio.to_thread(self._calls.core.close)
+        await asyncio.to_thread(self._calls.close)
 
     async def __aenter__(self) -> AsyncClient:
         return self

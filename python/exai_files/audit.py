@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exai_files.arguments import FileReference, Seconds, as_json, moment, reference
+from exai_files.arguments import Seconds, as_json, moment
 from exai_files.calls import Call
 from exai_files.errors import InvalidRequestError
-from exai_files.records import instant
+from exai_files.records import FileRecord, instant
 
 if TYPE_CHECKING:
     from exai_files import _core
 
-__all__ = ["AsyncAudit", "Audit", "AuditFinding", "AuditRecord", "AuditReport", "Checkpoint"]
+__all__ = ["AsyncAudit", "Audit", "AuditFinding", "AuditRecord", "AuditReport", "Checkpoint", "digest_of"]
+
+_LAST_SEQ = 2**63 - 1
+"""The largest place that a record can have."""
+
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,29 @@ class Checkpoint:
     created_at: datetime
 
 
+def digest_of(text: str) -> str | None:
+    """A whole digest as the log has it, 64 hexadecimal characters; None for any other text."""
+    found = _DIGEST.fullmatch(text)
+    return found[1].lower() if found else None
+
+
+def _logged(file: FileRecord | str) -> str:
+    """What the log knows a file by; it does not know ids and names."""
+    text = file.digest if isinstance(file, FileRecord) else file
+    digest = digest_of(text) if isinstance(text, str) else None
+    if digest is None:
+        raise InvalidRequestError(
+            f"the audit log knows no file by {file!r}", hint="pass the file's record, or its whole digest"
+        )
+    return digest
+
+
+def _place(seq: int) -> int:
+    if isinstance(seq, bool) or not isinstance(seq, int) or not 0 <= seq <= _LAST_SEQ:
+        raise InvalidRequestError(f"no record can be number {seq!r}", hint=f"give a whole number from 0 to {_LAST_SEQ}")
+    return seq
+
+
 def _checkpoint(data: Mapping[str, Any] | None) -> Checkpoint | None:
     return None if data is None else Checkpoint(**{**data, "created_at": instant(data["created_at"])})
 
@@ -104,7 +133,7 @@ class _AuditCalls:
 
     def _query(
         self,
-        file: FileReference | None,
+        file: FileRecord | str | None,
         action: str | None,
         since: Seconds | datetime | None,
         until: Seconds | datetime | None,
@@ -112,14 +141,15 @@ class _AuditCalls:
         limit: int,
     ) -> Call[list[AuditRecord]]:
         wanted = {
-            "digest": None if file is None else reference(file).removeprefix("sha256:"),
+            "digest": None if file is None else _logged(file),
             "action": action,
             "since": moment(since, -1),
             "until": moment(until, -1),
             "after": after,
             "limit": limit,
         }
-        return Call(self._core.query(as_json(wanted)), _records)
+        # Of no records the core would give one.
+        return Call(self._core.query(as_json(wanted)), lambda rows: _records(rows)[:limit])
 
     def _export(self, to: str | os.PathLike[str]) -> Call[int]:
         return Call(self._core.export(Path(to)), int)
@@ -131,7 +161,7 @@ class _AuditCalls:
         return Call(self._core.verify(notes, None if key is None else _key(key)), _report)
 
     def _prove(self, seq: int) -> Call[dict[str, Any]]:
-        return Call(self._core.prove(seq), dict)
+        return Call(self._core.prove(_place(seq)), dict)
 
     def _checkpoint(self) -> Call[Checkpoint | None]:
         return Call(self._core.checkpoint(), _checkpoint)
@@ -160,7 +190,7 @@ class Audit(_AuditCalls):
     def query(
         self,
         *,
-        file: FileReference | None = None,
+        file: FileRecord | str | None = None,
         action: str | None = None,
         since: Seconds | datetime | None = None,
         until: Seconds | datetime | None = None,
@@ -170,12 +200,15 @@ class Audit(_AuditCalls):
         """The last records that fit, the oldest first.
 
         Args:
-            file: Of this file: a record of it, or its whole digest.
+            file: Of this file: its record, or its whole digest, with or without "sha256:". It may be forgotten by now.
             action: Such as "upload".
             since: Not before this moment, or this long ago.
             until: Before this moment, or this long ago.
             after: The first records after this place, in place of the last ones.
             limit: At most so many.
+
+        Raises:
+            InvalidRequestError: `file` is something else, such as a name or a replica.
         """
         return self._query(file, action, since, until, after, limit).wait()
 
@@ -208,6 +241,7 @@ class Audit(_AuditCalls):
 
         Raises:
             NotFoundError: There is no such record.
+            InvalidRequestError: There can be none.
         """
         return self._prove(seq).wait()
 
@@ -222,7 +256,7 @@ class AsyncAudit(_AuditCalls):
     async def query(
         self,
         *,
-        file: FileReference | None = None,
+        file: FileRecord | str | None = None,
         action: str | None = None,
         since: Seconds | datetime | None = None,
         until: Seconds | datetime | None = None,

@@ -27,13 +27,12 @@ from exai_files.arguments import (
     texts,
 )
 from exai_files.errors import InvalidRequestError
+from exai_files.health import FileHealth, PlatformHealth
 from exai_files.overrides import overrides_of
 from exai_files.records import (
     Content,
     Download,
-    FileHealth,
     FileRecord,
-    PlatformHealth,
     PlatformInfo,
     Reconciliation,
     RemoteFile,
@@ -110,6 +109,11 @@ class Calls:
             dict(os.environ if environment is None else environment),
             overrides,
         )
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.core.close()
 
     def upload(
         self,

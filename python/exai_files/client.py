@@ -94,9 +94,13 @@ class Client(Uploads, Files, Holding, Platforms):
             hooks: By event, what to call for a notice.
 
         Returns:
-            What to iterate over, for as long as it shall watch; `look()` is one round.
+            What to iterate over, for as long as it shall watch; `look()` is one round. A round that the registry fails is
+            logged and the next one goes on, until the client is closed.
+
+        Raises:
+            InvalidRequestError: There is no such event, or its hook cannot be called.
         """
-        return Watch(self._calls, every, heal, max_lost, samples, hooks or {})
+        return Watch(self._calls, every, heal, max_lost, samples, hooks)
 
     def status(self) -> Status:
         """How everything is: accounts and their room, what expires, what is unfinished, the audit log.
@@ -131,7 +135,7 @@ class Client(Uploads, Files, Holding, Platforms):
 
     def close(self) -> None:
         """End running calls with `CancelledError` and close the registry. Later calls raise `RegistryError`."""
-        self._calls.core.close()
+        self._calls.close()
 
     def __enter__(self) -> Client:
         return self

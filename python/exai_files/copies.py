@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from exai_files.arguments import Seconds, span
 from exai_files.calls import Call
+from exai_files.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from exai_files import _core
@@ -51,12 +52,19 @@ def _check(data: Mapping[str, Any]) -> CopyCheck:
     return CopyCheck(**{**data, "missing": tuple(data["missing"]), "damaged": tuple(data["damaged"])})
 
 
+def _part(read: float) -> float:
+    is_number = isinstance(read, (int, float)) and not isinstance(read, bool)
+    if not is_number or not 0 <= read <= 1:  # no comparison with "not a number" holds
+        raise InvalidRequestError(f"a part of {read!r} cannot be read", hint="give a number from 0 to 1")
+    return float(read)
+
+
 class _CopiesCalls:
     def __init__(self, core: _core.Copies) -> None:
         self._core = core
 
     def _check(self, read: float, timeout: Seconds) -> Call[CopyCheck]:
-        return Call(self._core.check(float(read), span(timeout)), _check)
+        return Call(self._core.check(_part(read), span(timeout)), _check)
 
     def _collect(self, dry_run: bool) -> Call[CopyCollection]:
         make: Callable[[Any], CopyCollection] = lambda data: CopyCollection(tuple(data["removed"]), data["bytes"])  # noqa: E731
@@ -69,8 +77,11 @@ class Copies(_CopiesCalls):
     def check(self, *, read: float = 0.0, timeout: Seconds = _PATIENCE) -> CopyCheck:
         """Look whether every copy is there, and read this part of them (0 to 1), those read longest ago first.
 
+        What is missing or damaged is noted as gone, and no file is made anew from it while it is.
+
         Raises:
             ConfigError: No copies are kept.
+            InvalidRequestError: `read` is no such part.
         """
         return self._check(read, timeout).wait()
 

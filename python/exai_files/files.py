@@ -9,8 +9,9 @@ from typing import Any
 
 from exai_files.arguments import FileReference, Seconds
 from exai_files.calls import Calls, twin_of
+from exai_files.health import FileHealth
 from exai_files.listing import AsyncListing, Listing, file_filter
-from exai_files.records import Content, Download, FileHealth, FileRecord, FileStatus
+from exai_files.records import Content, Download, FileRecord, FileStatus
 
 __all__ = ["AsyncFiles", "Files"]
 
@@ -175,6 +176,7 @@ class Files:
 
         Raises:
             NotFoundError: It is on none of them.
+            ConflictError: It is leased there, or under legal hold; nothing was deleted.
             PlatformError: A platform refused; the others were asked all the same.
         """
         return self._calls.delete(file, platform, timeout).wait()
@@ -217,6 +219,7 @@ class Files:
 
         Raises:
             NotFoundError: No file fits.
+            ConflictError: It is leased, or under legal hold.
         """
         return self._calls.trash(file).wait()
 

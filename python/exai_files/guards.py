@@ -27,7 +27,7 @@ from weakref import WeakValueDictionary
 
 from exai_files import _core
 from exai_files.errors import InvalidRequestError
-from exai_files.records import BreakerHealth, BreakerMode, PaceHealth, breaker_health, pace_health
+from exai_files.health import BreakerHealth, BreakerMode, PaceHealth, breaker_health, pace_health
 
 __all__ = ["CircuitBreaker", "RateLimiter", "StatePlace"]
 

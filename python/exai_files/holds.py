@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import logging
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import TracebackType
 from typing import Any, Literal
 
 from exai_files.arguments import FileReference, Seconds, reference, span
 from exai_files.calls import Call, Calls, twin_of
+from exai_files.errors import Error, InvalidRequestError, NotFoundError
 from exai_files.records import Replica, instant, perhaps
 
-__all__ = ["AsyncHolding", "AsyncLease", "Hold", "Holding", "Lease"]
+__all__ = ["AsyncHolding", "AsyncLease", "Hold", "Holding", "Lease", "PendingLease"]
+
+_log = logging.getLogger("exai_files.holds")
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,19 @@ class _Leased:
         return f"{type(self).__name__}({self.replica!r}, until {self.hold.until})"
 
 
+@contextlib.contextmanager
+def _at_the_end(of: BaseException | None) -> Iterator[None]:
+    """Releasing what is released already is fine, and never hides the exception that the block ends with."""
+    try:
+        yield
+    except NotFoundError:
+        pass
+    except Error as error:
+        if of is None:
+            raise
+        _log.warning("a lease could not be released, and ends in its time: %s", error)
+
+
 class Lease(_Leased):
     """A file that a platform keeps for you: released at the end of a `with` block."""
 
@@ -66,8 +85,11 @@ class Lease(_Leased):
     def __enter__(self) -> Lease:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with _at_the_end(of=error):
+            self.release()
 
 
 class AsyncLease(_Leased):
@@ -84,8 +106,35 @@ class AsyncLease(_Leased):
     async def __aenter__(self) -> AsyncLease:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.release()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with _at_the_end(of=error):
+            await self.release()
+
+
+class PendingLease:
+    """A lease to be: await it, or enter it at once with `async with`."""
+
+    def __init__(self, calls: Calls, call: Call[Mapping[str, Any]]) -> None:
+        self._calls, self._call = calls, call
+        self._lease: AsyncLease | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncLease]:
+        return self._begin().__await__()
+
+    async def _begin(self) -> AsyncLease:
+        return AsyncLease(self._calls, await self._call.run())
+
+    async def __aenter__(self) -> AsyncLease:
+        self._lease = await self._begin()
+        return self._lease
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lease is not None:
+            await self._lease.__aexit__(kind, error, trace)
 
 
 class Holding:
@@ -115,7 +164,9 @@ class Holding:
             timeout: Deadline of the whole call.
 
         Returns:
-            The lease, to be used in a `with` block, or released.
+            The lease, to be used in a `with` block, or released. `AsyncClient` gives one to be entered as it is
+            (`async with files.lease(…) as lease:`), or awaited. At the end of the block it is released if it is not yet;
+            an exception of the block is passed on also when that fails.
 
         Raises:
             As `ensure`.
@@ -127,7 +178,8 @@ class Holding:
 
         Args:
             file: A record, replica, digest, remote id or name.
-            kind: "pin": it is not to make room for others. "legal": nobody may delete it.
+            kind: "pin": it does not make room for others, and neither rules nor time limits take it away, nor is it purged
+                from the trash; it can be deleted. "legal": nobody may delete it either.
             reason: Why, for those who ask.
 
         Raises:
@@ -148,8 +200,9 @@ class Holding:
 
         Raises:
             NotFoundError: It was released already.
+            InvalidRequestError: It is neither a hold nor an id.
         """
-        released(self._calls, hold if isinstance(hold, str) else hold.id).wait()
+        released(self._calls, _id(hold)).wait()
 
 
 class AsyncHolding:
@@ -158,7 +211,7 @@ class AsyncHolding:
     _calls: Calls
 
     @twin_of(Holding.lease)
-    async def lease(
+    def lease(
         self,
         file: FileReference,
         *,
@@ -166,8 +219,8 @@ class AsyncHolding:
         for_: Seconds,
         purpose: str | None = None,
         timeout: Seconds | None = None,
-    ) -> AsyncLease:
-        return AsyncLease(self._calls, await leasing(self._calls, file, platform, purpose, for_, timeout).run())
+    ) -> PendingLease:
+        return PendingLease(self._calls, leasing(self._calls, file, platform, purpose, for_, timeout))
 
     @twin_of(Holding.hold)
     async def hold(
@@ -181,7 +234,15 @@ class AsyncHolding:
 
     @twin_of(Holding.release)
     async def release(self, hold: Hold | str) -> None:
-        await released(self._calls, hold if isinstance(hold, str) else hold.id).run()
+        await released(self._calls, _id(hold)).run()
+
+
+def _id(hold: Hold | str) -> str:
+    if isinstance(hold, Hold):
+        return hold.id
+    if isinstance(hold, str):
+        return hold
+    raise InvalidRequestError(f"{type(hold).__name__} is no hold", hint="pass a Hold, or its id")
 
 
 def leasing(
@@ -204,7 +265,7 @@ def held(calls: Calls, file: FileReference) -> Call[list[Hold]]:
 
 def extension(calls: Calls, id: str, for_: Seconds) -> Call[None]:
     """Lets a hold end later, or sooner."""
-    return Call(calls.core.extend_hold(id, span(for_)), lambda _: None)
+    return Call(calls.core.extend_lease(id, span(for_)), lambda _: None)
 
 
 def released(calls: Calls, id: str) -> Call[None]:

@@ -162,7 +162,7 @@ class Lifecycle(_LifecycleCalls):
         """Take a file off its platforms, or one, and keep our copy of it; `ensure` puts it back.
 
         Raises:
-            ConflictError: No whole copy is kept; nothing was deleted.
+            ConflictError: No whole copy is kept, or it is leased or under legal hold; nothing was deleted.
             NotFoundError: It is on none of them.
         """
         return self._archive(file, platform, timeout).wait()
@@ -173,8 +173,10 @@ class Lifecycle(_LifecycleCalls):
         The audit log keeps that it was there, by its digest.
 
         Raises:
+            NotFoundError: No file fits.
             ConflictError: It is held, being uploaded, or on an account that is not connected.
-            PlatformError: A platform refused. What was removed stays so; erase it again to go on.
+            PlatformError: A platform refused. What was removed stays so, and the file is in the trash; erase it again to go
+                on.
         """
         return self._erase(file, timeout).wait()
 

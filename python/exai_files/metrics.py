@@ -4,7 +4,8 @@
     REGISTRY.register(exai_files.metrics.collector())
 
 The names are listed in the Rust core (`src/metrics.rs`); labels are platforms, accounts by their configured names,
-operations and words, never files or users. `dashboard()` is a dashboard for Grafana that shows them, `alerts()` are rules for Prometheus.
+operations and words, never files or users. `dashboard()` is a dashboard for Grafana that shows them, `alerts()` are rules for
+Prometheus. What a watcher finds is in the metrics of the process that runs `client.watch()`; the command serves none.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from exai_files.arguments import Seconds
 from exai_files.calls import Calls, twin_of
-from exai_files.records import BreakerMode, PlatformHealth, PlatformInfo, Reconciliation, RemoteFile
+from exai_files.health import BreakerMode, PlatformHealth
+from exai_files.records import PlatformInfo, Reconciliation, RemoteFile
 
 __all__ = ["AsyncPlatforms", "Platforms"]
 

@@ -130,7 +130,10 @@ class Recovery(_RecoveryCalls):
         return self._run(timeout).wait()
 
     def list(self) -> builtins.list[Unfinished]:
-        """All that is unfinished, the oldest first; what was given up is among it (`is_dead`)."""
+        """All that is unfinished, the oldest first; what was given up is among it (`is_dead`).
+
+        What was killed a moment ago is not among it yet: for up to 30 s nobody can tell it from what is under way.
+        """
         return self._list().wait()
 
     def explain(self, id: str) -> Unfinished:

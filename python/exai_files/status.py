@@ -10,6 +10,7 @@ from typing import Any
 
 from exai_files.calls import Call, Calls
 from exai_files.records import instant, perhaps
+from exai_files.sizes import in_units
 
 __all__ = ["AccountStatus", "Status"]
 
@@ -86,14 +87,15 @@ class Status:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{said}</ul>"
 
 
-HEADER = ("PLATFORM", "ACCOUNT", "FILES", "DAYS TO FULL", "EXPIRE IN 24 H", "IN 7 DAYS", "LEFT IN PEACE")
+HEADER = ("PLATFORM", "ACCOUNT", "FILES", "SIZE", "DAYS TO FULL", "EXPIRE IN 24 H", "IN 7 DAYS", "LEFT IN PEACE")
 
 
 def _row(account: AccountStatus) -> tuple[str, ...]:
     files = f"{account.files}" + ("" if account.most_files is None else f" of {account.most_files}")
+    size = in_units(account.bytes) + ("" if account.most_bytes is None else f" of {in_units(account.most_bytes)}")
     days = "-" if account.days_to_full is None else f"{account.days_to_full:.0f}"
     expiring = (str(account.expiring_in_a_day), str(account.expiring_in_a_week))
-    return (account.platform, account.account, files, days, *expiring, ", ".join(account.open_breakers) or "-")
+    return (account.platform, account.account, files, size, days, *expiring, ", ".join(account.open_breakers) or "-")
 
 
 def asked(calls: Calls) -> Call[Status]:

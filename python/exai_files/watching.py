@@ -7,12 +7,13 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from exai_files.arguments import Seconds, as_json, span
 from exai_files.calls import Call, Calls
-from exai_files.errors import InvalidRequestError
+from exai_files.errors import InvalidRequestError, RegistryError
 
 if TYPE_CHECKING:
     from exai_files import _core
@@ -65,24 +66,39 @@ class Notice:
 
 
 Hook = Callable[[Notice], object]
-"""Called for a notice; may be a coroutine function. What it raises is logged, and what it awaits may take 10 s."""
+"""Called for a notice; what it returns is awaited, if it can be. What it raises is logged, and waiting may take 10 s."""
 
 
 class _Watching:
     def __init__(
-        self, calls: Calls, every: Seconds, heal: bool, max_lost: int, samples: int, hooks: Mapping[str, Hook]
+        self, calls: Calls, every: Seconds, heal: bool, max_lost: int, samples: int, hooks: Mapping[str, Hook] | None
     ) -> None:
-        unknown = sorted(set(hooks) - _EVENTS)
-        if unknown:
-            raise InvalidRequestError(
-                f"nothing is told as {unknown[0]!r}", hint=f"there are {', '.join(sorted(_EVENTS))}"
-            )
+        self._calls, self._hooks = calls, _checked(hooks)
         request = {"every": span(every), "heal": heal, "max_lost": max_lost, "samples": samples}
         self._core: _core.Watch = calls.core.watch(as_json(request))
-        self._hooks = hooks
 
     def _look(self) -> Call[list[Notice]]:
         return Call(self._core.look(_PASS), lambda rows: [Notice(**row) for row in rows])
+
+    def _forgive(self, error: RegistryError) -> None:
+        """A registry that is away for a moment ends no watching; that of a closed client does not come back."""
+        if self._calls.is_closed:
+            raise error
+        _log.warning("this round failed, the next one is in %.0f s: %s", _LOOK_EVERY, error)
+
+
+def _checked(hooks: Mapping[str, Hook] | None) -> Mapping[str, Hook]:
+    """By event, what can be called."""
+    if hooks is None:
+        return {}
+    if not isinstance(hooks, Mapping):
+        raise InvalidRequestError(f"{hooks!r} are no hooks", hint="pass a dictionary: by event, what to call")
+    for event, hook in hooks.items():
+        if event not in _EVENTS:
+            raise InvalidRequestError(f"nothing is told as {event!r}", hint=f"there are {', '.join(sorted(_EVENTS))}")
+        if not callable(hook):
+            raise InvalidRequestError(f"{hook!r} cannot be called for {event!r}", hint="pass a function of a Notice")
+    return hooks
 
 
 class Watch(_Watching):
@@ -97,7 +113,12 @@ class Watch(_Watching):
 
     def __iter__(self) -> Iterator[Notice]:
         while True:
-            yield from self.look()
+            try:
+                notices = self.look()
+            except RegistryError as error:
+                self._forgive(error)
+            else:
+                yield from notices
             time.sleep(_LOOK_EVERY)
 
     def _tell(self, notice: Notice) -> None:
@@ -107,7 +128,7 @@ class Watch(_Watching):
         try:
             told = hook(notice)
             if inspect.isawaitable(told):
-                asyncio.run(_in_time(told))
+                _run(told)
         except Exception:
             _log.exception("a hook for %r failed", notice.event)
 
@@ -116,7 +137,7 @@ class AsyncWatch(_Watching):
     """As `Watch`, for `async for`."""
 
     async def look(self) -> list[Notice]:
-        """As `Watch.look`; hooks that do not await run in a thread."""
+        """As `Watch.look`; hooks that are no coroutine functions are called in a thread."""
         notices = await self._look().run()
         for notice in notices:
             await self._tell(notice)
@@ -124,8 +145,13 @@ class AsyncWatch(_Watching):
 
     async def __aiter__(self) -> AsyncIterator[Notice]:
         while True:
-            for notice in await self.look():
-                yield notice
+            try:
+                notices = await self.look()
+            except RegistryError as error:
+                self._forgive(error)
+            else:
+                for notice in notices:
+                    yield notice
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _tell(self, notice: Notice) -> None:
@@ -133,12 +159,24 @@ class AsyncWatch(_Watching):
         if hook is None:
             return
         try:
-            told = hook(notice) if inspect.iscoroutinefunction(hook) else asyncio.to_thread(hook, notice)
+            is_async = inspect.iscoroutinefunction(hook)
+            told = hook(notice) if is_async else await _in_time(asyncio.to_thread(hook, notice))
             if inspect.isawaitable(told):
                 await _in_time(told)
         except Exception:
             _log.exception("a hook for %r failed", notice.event)
 
 
-async def _in_time(told: Awaitable[object]) -> None:
-    await asyncio.wait_for(told, _HOOK_PATIENCE)
+async def _in_time(told: Awaitable[object]) -> object:
+    return await asyncio.wait_for(told, _HOOK_PATIENCE)
+
+
+def _run(told: Awaitable[object]) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(_in_time(told))
+        return
+    # The loop of this thread runs already, as in Jupyter: it waits for us, and cannot do it.
+    with ThreadPoolExecutor(1) as elsewhere:
+        elsewhere.submit(asyncio.run, _in_time(told)).result()

@@ -15,8 +15,6 @@ pub enum Decision {
     #[default]
     Done,
     Failed,
-    /// We would not do it.
-    Refused,
 }
 
 impl Decision {
@@ -24,7 +22,6 @@ impl Decision {
         match self {
             Decision::Done => "done",
             Decision::Failed => "failed",
-            Decision::Refused => "refused",
         }
     }
 }

@@ -54,7 +54,11 @@ impl AuditLog {
 
 struct Verifier {
     tree: Growing,
-    prev: Hash,
+    /// The number of the next record.
+    next: u64,
+    /// The hash of the last one; not known of one that is missing.
+    prev: Option<Hash>,
+    is_whole: bool,
     log: String,
     /// By size.
     checkpoints: BTreeMap<u64, Vec<Checkpoint>>,
@@ -71,7 +75,9 @@ fn verify(session: &mut Session<'_>, external: &[Checkpoint], key: &VerifyingKey
     }
     let mut verifier = Verifier {
         tree: Growing::default(),
-        prev: [0; 32],
+        next: 0,
+        prev: Some([0; 32]),
+        is_whole: true,
         log: log::log_id(session).unwrap_or_default(),
         checkpoints: BTreeMap::new(),
         tiles: BTreeMap::new(),
@@ -96,8 +102,10 @@ fn verify(session: &mut Session<'_>, external: &[Checkpoint], key: &VerifyingKey
 
 impl Verifier {
     fn find(&mut self, seq: impl Into<Option<u64>>, what: impl Into<String>) {
-        if self.findings.len() < MOST {
-            self.findings.push(Finding { seq: seq.into(), what: what.into() });
+        match self.findings.len() {
+            MOST => self.findings.push(Finding { seq: None, what: "there is more that is not told here".to_owned() }),
+            found if found < MOST => self.findings.push(Finding { seq: seq.into(), what: what.into() }),
+            _ => {}
         }
     }
 
@@ -123,22 +131,33 @@ impl Verifier {
     }
 
     fn take(&mut self, stored: &AuditRecord) {
-        let seq = self.tree.size();
-        if stored.seq != seq {
-            self.find(seq, format!("record {seq} is missing: {} follows", stored.seq));
+        let seq = stored.seq;
+        if seq != self.next {
+            let (first, last) = (self.next, seq.saturating_sub(1));
+            let said = if first == last {
+                format!("record {first} is missing")
+            } else {
+                format!("records {first} to {last} are missing")
+            };
+            self.find(first, said);
+            // All that is hashed with it differs; what else was done to the log must not drown in that.
+            (self.prev, self.is_whole) = (None, false);
         }
+        self.next = seq + 1;
         match serde_json::from_str::<Map<String, Value>>(&stored.record) {
             Ok(record) => self.check(seq, stored, &record),
             Err(_) => self.find(seq, format!("record {seq} is not JSON")),
         }
         let hash = leaf(stored.record.as_bytes());
-        self.prev = hash;
+        self.prev = Some(hash);
         let completed = self.tree.push(hash);
-        self.check_tiles(&completed);
-        let size = self.tree.size();
+        if self.is_whole {
+            self.check_tiles(&completed);
+        }
+        let size = self.next;
         for checkpoint in self.checkpoints.remove(&size).unwrap_or_default() {
             self.compared += 1;
-            if checkpoint.root != hex(&self.tree.root()) {
+            if !self.is_whole || checkpoint.root != hex(&self.tree.root()) {
                 self.find(None, format!("the records before {size} are not those that were signed"));
             }
         }
@@ -153,7 +172,7 @@ impl Verifier {
         if number("seq").and_then(|stated| u64::try_from(stated).ok()) != Some(seq) {
             self.find(seq, format!("record {seq} says that it is another one"));
         }
-        if text("prev") != Some(hex(&self.prev).as_str()) {
+        if self.prev.is_some_and(|prev| text("prev") != Some(hex(&prev).as_str())) {
             self.find(seq, format!("record {seq} does not follow the one before it"));
         }
         if seq == 0 && (text("action") != Some("audit.begin") || text("log").is_none()) {
@@ -188,10 +207,15 @@ impl Verifier {
     fn report(mut self, external: u64, size_since: u64) -> Report {
         let records = self.tree.size();
         for size in std::mem::take(&mut self.checkpoints).into_keys() {
-            self.find(records, format!("{size} records were signed, and only {records} are left"));
+            let what = match size > self.next {
+                true => format!("{size} records were signed, and only {} are left", self.next),
+                false => format!("the records before {size} are not those that were signed"),
+            };
+            self.find(self.next.min(size), what);
         }
         let ends_late = |(level, number): &&(u64, u64)| (number + 1) * log::leaves_of(*level) > size_since;
-        if let Some((level, number)) = self.tiles.keys().find(ends_late).copied() {
+        let late = self.tiles.keys().find(ends_late).copied().filter(|_| self.is_whole);
+        if let Some((level, number)) = late {
             let first = number * log::leaves_of(level);
             self.find(first.min(records), "hashes are kept of records that are not there");
         }

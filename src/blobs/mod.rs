@@ -1,7 +1,7 @@
 //! Kept copies: contents by their digest, in a local folder or an S3-compatible store.
 //!
-//! A copy lies at `sha256/ab/abcdef…`. It is written whole or not at all, and never over another: equal digests are equal
-//! bytes.
+//! A copy lies at `sha256/ab/abcdef…`. It is written whole or not at all, and over another only where that is damaged: equal
+//! digests are equal bytes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,12 +142,12 @@ impl Blobs {
             return Ok(());
         }
         failpoint("copy", "begin")?;
-        if size <= AT_ONCE { self.put(digest, bytes).await } else { self.put_in_parts(digest, bytes).await }?;
+        if size <= AT_ONCE { self.put(digest, size, bytes).await } else { self.put_in_parts(digest, bytes).await }?;
         failpoint("copy", "stored")
     }
 
-    async fn put(&self, digest: &Digest, mut bytes: ByteStream) -> Result<()> {
-        let (mut whole, mut hasher) = (Vec::new(), Sha256::new());
+    async fn put(&self, digest: &Digest, size: u64, mut bytes: ByteStream) -> Result<()> {
+        let (mut whole, mut hasher) = (Vec::with_capacity(size as usize), Sha256::new());
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|error| unread(digest, error))?;
             hasher.update(&piece);

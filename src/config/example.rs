@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::kind::Kind;
-use super::schema::{PLATFORM, RULE, SETTINGS, Setting};
+use super::schema::{PLATFORM, SETTINGS, Setting};
 
 /// What fits on a line.
 const WIDE: usize = 116;
@@ -57,20 +57,31 @@ pub(super) fn example() -> String {
     text + TAIL
 }
 
+/// What is more telling than something of the right kind.
+const EXAMPLES: [(&str, &str); 8] = [
+    ("registry.path", ":memory:"),
+    ("copies.place", "/var/lib/exai-files/copies"),
+    ("copies.endpoint", "http://127.0.0.1:8333"),
+    ("audit.actor", "nightly-job"),
+    ("rules.*.tag", "report"),
+    ("rules.*.platform", "zai"),
+    ("rules.*.keep_within", "90d"),
+    ("api_key_env", "MOONSHOT_API_KEY"),
+];
+
 /// The default, or something of the right kind.
 fn value(setting: &Setting) -> String {
+    let own = EXAMPLES.iter().find(|(path, _)| setting.path.ends_with(path));
+    if let (Some((_, example)), "") = (own, setting.default) {
+        return format!("{example:?}");
+    }
     match (setting.default, setting.kind) {
-        ("", Kind::Path) if setting.path == "registry.path" => "\":memory:\"".into(),
         ("", Kind::Path) => format!("\"/etc/exai-files/{}\"", setting.path.trim_start_matches(PLATFORM)),
         ("", Kind::BaseUrl) => "\"https://api.moonshot.cn/v1\"".into(),
         ("", Kind::OneOf(words)) => format!("{:?}", words[0]),
         ("", Kind::DatabaseUrl) => "\"postgres://localhost/exai_files\"".into(),
         ("", Kind::RedisUrl) => "\"redis://localhost:6379\"".into(),
         ("", Kind::ProxyUrl) => "\"http://proxy.example.com:3128\"".into(),
-        ("", Kind::Text) if setting.path.starts_with(RULE) => {
-            format!("{:?}", if setting.path.ends_with("tag") { "report" } else { "zai" })
-        }
-        ("", Kind::Text) if setting.path.ends_with("api_key_env") => "\"MOONSHOT_API_KEY\"".into(),
         ("", Kind::Text) => "\"file-extract\"".into(),
         ("", Kind::Count { min, .. }) => min.max(1).to_string(),
         ("", Kind::Seconds { .. }) => "30".into(),

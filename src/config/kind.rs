@@ -58,7 +58,8 @@ impl Kind {
             Kind::Seconds { min } => {
                 let seconds = value.as_f64().or_else(|| text().and_then(seconds_of));
                 let fits = seconds.filter(|seconds| *seconds >= min && Duration::try_from_secs_f64(*seconds).is_ok());
-                fits.map(|seconds| json!(seconds)).ok_or("must be seconds, such as 30, \"30s\" or \"5m\"".into())
+                fits.map(|seconds| json!(seconds))
+                    .ok_or("must be seconds, such as 30, or \"30s\", \"5m\", \"2h\" or \"90d\"".into())
             }
             Kind::Bytes => {
                 let bytes = value.as_u64().or_else(|| text().and_then(bytes_of)).filter(|bytes| *bytes > 0);

@@ -36,6 +36,12 @@ impl Config {
                 _ => Then::Delete,
             },
         };
+        if rule.platform.is_some() && rule.then == Then::Trash {
+            faults.push(format!(
+                "{}then: a file is in the trash everywhere, not on one platform: leave platform out, or say delete or archive",
+                of("")
+            ));
+        }
         if rule.keep_last.is_none() && rule.keep_within.is_none() {
             faults.push(format!(
                 "{}: a rule needs keep_last, keep_within or both: else it keeps nothing",

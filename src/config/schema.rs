@@ -248,7 +248,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "lifecycle.rules.*.keep_within",
         Kind::Seconds { min: 1.0 },
         "",
-        "Files handed over so lately stay, such as \"90d\".",
+        "Files handed over or used so lately stay, such as \"90d\".",
     ),
     setting(
         "lifecycle.rules.*.then",

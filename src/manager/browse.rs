@@ -6,6 +6,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Connection, Manager};
+use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
 use crate::model::{AccountId, FileObject, FileRecord, Operation, PlatformId, Purpose, Replica};
 use crate::platform::{Capabilities, ListQuery};
@@ -86,9 +87,15 @@ impl Manager {
     /// Asks the platform whether a replica is still there; notes the answer. `false` when it is gone.
     pub(super) async fn verify(&self, replica: &Replica, within: Duration) -> Result<bool> {
         match self.is_gone(replica, Instant::now() + within).await? {
+            true if self.may_not_be_listed_yet(replica)? => Ok(true),
             true => self.note_gone(replica).await,
             false => self.registry.mark_verified(replica).await.map(|()| true),
         }
+    }
+
+    /// Whether that a platform does not show a copy may mean that it is too new.
+    pub(crate) fn may_not_be_listed_yet(&self, replica: &Replica) -> Result<bool> {
+        Ok(self.holder(replica)?.may_not_list_yet(replica, self.clock.now()))
     }
 
     /// Whether the platform says that it has no such file.
@@ -155,6 +162,11 @@ impl Manager {
 }
 
 impl Connection {
+    /// Where a listing is all there is to go by, a new file may not be in it yet.
+    pub(crate) fn may_not_list_yet(&self, replica: &Replica, now: Timestamp) -> bool {
+        !self.platform.capabilities().has_get && now.since(replica.created_at) < self.commit_horizon
+    }
+
     /// Everything the platform lists for this account.
     pub(crate) async fn list_all(&self, deadline: Instant) -> Result<Vec<FileObject>> {
         self.resilience

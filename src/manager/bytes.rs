@@ -1,7 +1,9 @@
 //! Where a content's bytes are to be had again: a kept copy, the paths it was uploaded from.
 
+use std::time::Duration;
+
 use super::Manager;
-use super::upload::Prepared;
+use super::upload::{Prepared, UploadRequest};
 use crate::blobs::{Blobs, Fetched};
 use crate::content::{Progress, Source};
 use crate::error::{Error, Result};
@@ -50,6 +52,12 @@ impl Manager {
         Ok((found, unanswered))
     }
 
+    /// Whether a source holds the bytes of a content now. It is read only if it has changed since it was last read.
+    pub(super) async fn holds_bytes(&self, source: Source, digest: &Digest) -> bool {
+        let request = UploadRequest { name: Some(digest.hex()), ..UploadRequest::new(source, Duration::ZERO) };
+        self.prepare(&request, &[]).await.is_ok_and(|file| file.identity.digest == *digest)
+    }
+
     /// Keeps a copy of a file that is about to be sent, where copies are kept.
     pub(super) async fn keep_copy(&self, file: &Prepared) -> Result<()> {
         let Some(blobs) = &self.blobs else { return Ok(()) };
@@ -57,7 +65,13 @@ impl Manager {
         if self.registry.is_kept(&digest).await? {
             return Ok(());
         }
-        blobs.keep(&digest, size, file.source.stream(digest, Progress::default())).await?;
-        self.registry.note_kept(&digest, size).await
+        self.registry.begin_keep(&digest, size).await?;
+        match blobs.keep(&digest, size, file.source.stream(digest, Progress::default())).await {
+            Ok(()) => self.registry.note_kept(&digest, size).await,
+            Err(error) => {
+                self.registry.forget_begun(&digest).await?;
+                Err(error)
+            }
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Take a file off platforms.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Connection, Manager};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::model::{FileRecord, Operation, PlatformId, Replica};
-use crate::registry::Gone;
+use crate::registry::{Gone, Unkept};
 
 impl Manager {
     /// Deletes a file from `platform`, or from everywhere; a copy that is gone already counts as deleted.
@@ -21,7 +22,7 @@ impl Manager {
         let record = self.take_off_platforms(reference, platform, within).await?;
         // What somebody wanted on no platform any more needs no copy: `collect_copies` removes it.
         if record.replicas.is_empty() && self.registry.is_kept(&record.digest).await? {
-            self.registry.forget_kept(&record.digest, "removed").await?;
+            self.registry.forget_kept(&record.digest, Unkept::Removed).await?;
         }
         Ok(record)
     }
@@ -96,13 +97,19 @@ impl Manager {
 
     /// Removes a remote file; not being there is success.
     pub(crate) async fn remove(&self, connection: &Connection, id: &str, deadline: Instant) -> Result<()> {
-        let outcome = connection
-            .resilience
-            .call(Operation::Delete, deadline, || async { connection.platform.delete(id, deadline).await })
-            .await;
-        match outcome {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        // Whatever the last attempt says, an earlier one without an answer may have been heard.
+        let may_be_gone = AtomicBool::new(false);
+        let attempt = || async {
+            let outcome = connection.platform.delete(id, deadline).await;
+            if outcome.as_ref().is_err_and(Error::is_ambiguous) {
+                may_be_gone.store(true, Ordering::Relaxed);
+            }
+            outcome
+        };
+        match connection.resilience.call(Operation::Delete, deadline, attempt).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if may_be_gone.into_inner() => Err(error.with_delivery(Delivery::Unknown)),
+            outcome => outcome.map(drop),
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct EnsureRequest {
     pub min_ttl: Duration,
     /// What is done when an account is full; default: as is configured.
     pub when_full: Option<WhenFull>,
+    /// Where it fails, it stays to be finished.
+    pub is_recovery: bool,
     pub deadline: Duration,
 }
 
@@ -38,6 +40,7 @@ impl EnsureRequest {
             max_age: Duration::ZERO,
             min_ttl: Duration::ZERO,
             when_full: None,
+            is_recovery: false,
             deadline,
         }
     }
@@ -55,9 +58,9 @@ impl Manager {
         if let Some(replica) = self.confirmed(&record, &request).await? {
             return Ok(replica);
         }
-        let left = request.deadline.saturating_sub(begun.elapsed());
         let (found, unanswered) = self.bytes_of(&record.digest).await?;
         for found in found {
+            let left = request.deadline.saturating_sub(begun.elapsed());
             let upload = UploadRequest {
                 name: Some(record.name.clone()),
                 to: vec![request.platform.clone()],
@@ -65,13 +68,13 @@ impl Manager {
                 purpose: request.purpose.clone(),
                 min_ttl: Some(request.min_ttl),
                 when_full: request.when_full,
+                is_recovery: request.is_recovery,
                 ..UploadRequest::new(found.source.clone(), left)
             };
-            let same_bytes =
-                self.prepare(&upload, &upload.to).await.is_ok_and(|file| file.identity.digest == record.digest);
-            if same_bytes {
+            if self.holds_bytes(found.source.clone(), &record.digest).await {
                 let record = self.upload(upload, transfers).await?;
-                return self.choose(&record.replicas, Some(&request.platform), &record.name).cloned();
+                let placed = self.fitting(&record, &request)?.cloned();
+                return placed.ok_or_else(|| not_long_enough(&record, &request));
             }
         }
         if let Some(error) = unanswered {
@@ -85,21 +88,8 @@ impl Manager {
     }
 
     async fn confirmed(&self, record: &FileRecord, request: &EnsureRequest) -> Result<Option<Replica>> {
-        let connection = self.platform(&request.platform)?;
-        let capabilities = connection.platform.capabilities();
-        let spelling = request.purpose.as_deref().or(connection.purpose.as_deref());
-        let purpose = Purpose::new(&capabilities.purpose(spelling, &record.name, &record.mime)?.wire);
-        let now = self.clock.now();
-        let there = |r: &&Replica| {
-            r.platform == request.platform
-                && request.account.as_ref().is_none_or(|account| r.account == *account)
-                && r.purpose == purpose
-                && self.is_ours(r)
-                && r.is_live(now)
-                && r.lives_until(Some(now.plus(request.min_ttl)))
-        };
-        let Some(replica) = record.replicas.iter().find(there) else { return Ok(None) };
-        let is_fresh = now.since(replica.verified_at) <= request.max_age;
+        let Some(replica) = self.fitting(record, request)? else { return Ok(None) };
+        let is_fresh = self.clock.now().since(replica.verified_at) <= request.max_age;
         match is_fresh || self.verify(replica, request.deadline).await? {
             true => {
                 self.registry.note_use(replica);
@@ -108,4 +98,33 @@ impl Manager {
             false => Ok(None),
         }
     }
+
+    /// A copy that is where, for what and for as long as is asked.
+    fn fitting<'r>(&self, record: &'r FileRecord, request: &EnsureRequest) -> Result<Option<&'r Replica>> {
+        let purpose = self.purpose_of(record, request)?;
+        let now = self.clock.now();
+        let fits = |r: &&Replica| {
+            r.platform == request.platform
+                && request.account.as_ref().is_none_or(|account| r.account == *account)
+                && r.purpose == purpose
+                && self.is_ours(r)
+                && r.is_live(now)
+                && r.lives_until(Some(now.plus(request.min_ttl)))
+        };
+        Ok(record.replicas.iter().find(fits))
+    }
+
+    /// What a file is for on a platform, as the platform says it.
+    pub(super) fn purpose_of(&self, record: &FileRecord, request: &EnsureRequest) -> Result<Purpose> {
+        let connection = self.platform(&request.platform)?;
+        let spelling = request.purpose.as_deref().or(connection.purpose.as_deref());
+        let rule = connection.platform.capabilities().purpose(spelling, &record.name, &record.mime)?;
+        Ok(Purpose::new(&rule.wire))
+    }
+}
+
+fn not_long_enough(record: &FileRecord, request: &EnsureRequest) -> Error {
+    let (name, platform, seconds) = (&record.name, &request.platform, request.min_ttl.as_secs());
+    Error::new(ErrorKind::Unsupported, format!("{platform} has {name:?}, but keeps no file for {seconds} s"))
+        .with_hint("ask for less, or lease it: a watcher renews it in time")
 }

@@ -7,7 +7,7 @@ use super::ensure::EnsureRequest;
 use super::progress::Transfers;
 use crate::error::Result;
 use crate::model::{HoldKind, Replica};
-use crate::registry::Hold;
+use crate::registry::{Hold, Registry};
 
 impl Manager {
     /// Makes sure that a platform has a file and keeps it for so long, and says so to everyone: nobody deletes it there
@@ -26,11 +26,14 @@ impl Manager {
         // As far as the platform lets any file live; a watcher renews it after that.
         let longest = self.platform(&request.platform)?.platform.capabilities().retention().unwrap_or(Duration::MAX);
         let min_ttl = request.min_ttl.max(life).min(longest / 2);
-        let platform = request.platform.clone();
-        let replica = self.ensure(reference, EnsureRequest { min_ttl, ..request }, transfers).await?;
+        // Held first: what is there already must not go while it is looked at.
+        let place = Some((request.platform.clone(), self.purpose_of(&record, &request)?));
         let until = Some(self.clock.now().plus(life));
-        let place = Some((platform, replica.purpose.clone()));
         let hold = self.registry.hold(HoldKind::Lease, &record.digest, place, None, until).await?;
+        let mut begun = Begun { registry: &self.registry, id: &hold.id, is_given: false };
+        let replica = self.ensure(&record.digest.to_string(), EnsureRequest { min_ttl, ..request }, transfers).await?;
+        begun.is_given = true;
+        drop(begun);
         Ok((replica, hold))
     }
 
@@ -43,12 +46,12 @@ impl Manager {
         self.registry.hold(kind, &record.digest, None, reason, None).await
     }
 
-    /// Lets a hold end so long from now.
+    /// Lets a lease end so long from now.
     ///
     /// # Errors
     /// `NotFound` when it was released, or has run out.
-    pub async fn extend_hold(&self, id: &str, life: Duration) -> Result<()> {
-        self.registry.extend_hold(id, self.clock.now().plus(life)).await
+    pub async fn extend_lease(&self, id: &str, life: Duration) -> Result<()> {
+        self.registry.extend_lease(id, self.clock.now().plus(life)).await
     }
 
     /// What holds a file now.
@@ -58,5 +61,20 @@ impl Manager {
     pub async fn holds(&self, reference: &str) -> Result<Vec<Hold>> {
         let record = self.registry.resolve(reference).await?;
         self.registry.holds(&record.digest).await
+    }
+}
+
+/// A lease that nobody has yet: it ends with the call that was to give it.
+struct Begun<'h> {
+    registry: &'h Registry,
+    id: &'h str,
+    is_given: bool,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.is_given {
+            self.registry.release_soon(self.id);
+        }
     }
 }

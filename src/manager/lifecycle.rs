@@ -60,6 +60,8 @@ impl Manager {
             return Err(Error::new(ErrorKind::Conflict, format!("no copy of {:?} is kept", record.name))
                 .with_hint("set copies.place and upload it again; `exai-files copies check` looks at the copies"));
         }
+        // Another client may have kept it, or somebody may have wanted it gone before.
+        self.registry.note_kept(&record.digest, record.size).await?;
         self.take_off_platforms(&record.digest.to_string(), platform, within).await
     }
 
@@ -88,13 +90,22 @@ impl Manager {
     }
 
     async fn erase_trashed(&self, digest: Digest, why: &'static str, deadline: Instant) -> Result<Erasure> {
-        let replicas = self.erase_replicas(&digest, deadline).await?;
         let had_copy = self.registry.is_kept(&digest).await?;
+        if had_copy && self.blobs.is_none() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("a copy of {digest} is kept where this client does not look"),
+            )
+            .with_hint("set `copies.place` as it was when the copy was made"));
+        }
+        let replicas = self.erase_replicas(&digest, deadline).await?;
+        self.registry.forget_sources(&digest).await?;
+        // The registry has the last word; what a crash leaves of the copy after that, `collect_copies` removes.
+        let rows = self.registry.erase(&digest, why).await?;
         if let Some(blobs) = &self.blobs {
             blobs.remove(&digest).await?;
         }
-        self.registry.forget_sources(&digest).await?;
-        let rows = self.registry.erase(&digest, why).await?;
+        self.registry.drop_kept(&digest).await?;
         Ok(Erasure { digest, replicas, had_copy, rows })
     }
 

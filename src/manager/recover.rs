@@ -11,7 +11,7 @@ use super::send::Unanswered;
 use super::upload::{Target, UploadRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, Origin, PlatformId, Replica};
-use crate::registry::{Claim, Gone, OpenUpload, Placement};
+use crate::registry::{Claim, Gone, OpenUpload};
 use crate::resilience::Lane;
 
 /// How an upload that was cut short ended.
@@ -36,14 +36,18 @@ impl Manager {
         let to = (&placement.platform, Some(&placement.account), Some(placement.purpose.as_str()));
         let (found, unanswered) = self.bytes_of(&placement.digest).await?;
         for found in found {
-            let upload = again(open, &found, to, deadline);
-            if self.are_the_bytes(&upload, placement).await {
+            let min_ttl = open.new.needed_until.map(|until| until.since(self.clock.now()));
+            let upload = UploadRequest { min_ttl, ..again(open, &found, to, deadline) };
+            if self.holds_bytes(found.source.clone(), &placement.digest).await {
                 let record = self.upload(upload, &Transfers::default()).await?;
                 let is_it = |r: &&Replica| r.platform == placement.platform && r.purpose == placement.purpose;
                 let origin = record.replicas.iter().find(is_it).map(|replica| replica.origin);
                 return Ok(match origin {
                     Some(Origin::Adopted) => Ending::Placed { strategy: "adopt" },
-                    Some(Origin::AlreadyThere) => Ending::NotOurs,
+                    Some(Origin::AlreadyThere) => {
+                        self.registry.end_upload(&open.id, "another one made it").await?;
+                        Ending::NotOurs
+                    }
                     _ => Ending::Placed { strategy: found.strategy },
                 });
             }
@@ -66,7 +70,7 @@ impl Manager {
             for found in &found {
                 let upload =
                     UploadRequest { is_recovery: false, ..again(open, found, (platform, None, None), deadline) };
-                if !self.are_the_bytes(&upload, placement).await {
+                if !self.holds_bytes(found.source.clone(), &placement.digest).await {
                     continue;
                 }
                 match self.upload(upload, &Transfers::default()).await {
@@ -83,10 +87,6 @@ impl Manager {
             }
         }
         Err(because)
-    }
-
-    async fn are_the_bytes(&self, upload: &UploadRequest, placement: &Placement) -> bool {
-        self.prepare(upload, &upload.to).await.is_ok_and(|file| file.identity.digest == placement.digest)
     }
 
     async fn finish_without_bytes(&self, open: &OpenUpload, deadline: Instant) -> Result<Ending> {

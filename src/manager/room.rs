@@ -4,6 +4,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Connection, Manager};
+use crate::content::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::AccountId;
 use crate::policy::quota::{Amount, Quota, Victim, WhenFull, in_order};
@@ -29,10 +30,16 @@ impl Manager {
         when_full: WhenFull,
         deadline: Instant,
     ) -> Result<()> {
-        for eviction in self.to_evict(accounts, size, when_full).await? {
-            self.evict(&eviction.victim, deadline).await?;
+        loop {
+            let evictions = self.to_evict(accounts, size, when_full).await?;
+            let mut is_made = true;
+            for eviction in evictions {
+                is_made &= self.evict(&eviction.victim, deadline).await?;
+            }
+            if is_made {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// What would have to go for that. Nothing where there is room.
@@ -102,19 +109,29 @@ impl Manager {
 
     /// Whether its bytes are to be had without its platform.
     async fn can_be_made_anew(&self, victim: &Victim) -> Result<bool> {
-        if self.blobs.is_some() && self.registry.is_kept(&victim.digest).await? {
+        let Victim { digest, size, .. } = victim;
+        if let Some(blobs) = &self.blobs
+            && self.registry.is_kept(digest).await?
+            && blobs.is_whole(digest, *size, false).await?
+        {
             return Ok(true);
         }
-        let paths = self.registry.source_paths(&victim.digest).await?;
-        Ok(paths.iter().any(|path| std::fs::metadata(path).is_ok_and(|file| file.len() == victim.size)))
+        for path in self.registry.source_paths(digest).await? {
+            if self.holds_bytes(Source::Path(path.into()), digest).await {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    async fn evict(&self, victim: &Victim, deadline: Instant) -> Result<()> {
-        if self.registry.begin_evict(&victim.replica).await? {
-            self.delete_replica(&victim.replica, Gone::Evicted, deadline).await?;
-            tracing::info!(platform = %victim.replica.platform, file = %victim.digest, "taken off its platform to make room");
+    /// `false` when somebody has begun to hold it, or takes it off for themselves.
+    async fn evict(&self, victim: &Victim, deadline: Instant) -> Result<bool> {
+        if !self.registry.begin_evict(&victim.digest, &victim.replica).await? {
+            return Ok(false);
         }
-        Ok(())
+        self.delete_replica(&victim.replica, Gone::Evicted, deadline).await?;
+        tracing::info!(platform = %victim.replica.platform, file = %victim.digest, "taken off its platform to make room");
+        Ok(true)
     }
 }
 

@@ -210,6 +210,9 @@ impl Manager {
             placing.push(self.place_tracked(&file, target, tracker, deadline));
         }
         let outcomes = join_all(placing).await;
+        if request.keep != Keep::AsItIs {
+            outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()).for_each(|r| self.registry.note_use(r));
+        }
         let is_placed = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
         let is_said = file.known.as_ref().map_or(request.labels.is_empty(), |record| request.labels.are_on(record));
         if is_placed && !is_said {

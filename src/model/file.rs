@@ -211,6 +211,12 @@ pub struct FileRecord {
 
 impl FileRecord {
     /// A content nobody has placed or said anything of.
+    /// When somebody last handed it over or was given a copy of it, to the hour.
+    pub fn used_at(&self) -> Timestamp {
+        let used = self.replicas.iter().filter_map(|replica| replica.used_at);
+        used.fold(self.created_at, Timestamp::max)
+    }
+
     pub fn new(identity: super::Identity, name: String, created_at: Timestamp) -> Self {
         FileRecord {
             digest: identity.digest,

@@ -28,7 +28,7 @@ pub struct Rule {
     pub platform: Option<PlatformId>,
     /// The newest so many stay.
     pub keep_last: Option<u64>,
-    /// Those handed over so lately stay.
+    /// Those handed over or used so lately stay.
     pub keep_within: Option<Duration>,
     pub then: Then,
 }
@@ -163,9 +163,10 @@ fn apply(rule: &Rule, number: u64, subject: &Subject<'_>, now: Timestamp, fate: 
     if let Some(last) = rule.keep_last.filter(|last| number <= *last) {
         return fate.stays.push(format!("rule {name} keeps the newest {last}, and it is number {number}"));
     }
-    let age = now.since(subject.file.created_at);
+    let used_at = subject.file.used_at();
+    let age = now.since(used_at);
     if let Some(within) = rule.keep_within.filter(|within| age <= *within) {
-        let until = subject.file.created_at.plus(within);
+        let until = used_at.plus(within);
         return fate.stays.push(format!("rule {name} keeps it until {until}"));
     }
     let step = match rule.then {
@@ -173,23 +174,23 @@ fn apply(rule: &Rule, number: u64, subject: &Subject<'_>, now: Timestamp, fate: 
         Then::Archive => Step::Archive,
         Then::Trash => Step::Trash,
     };
-    let because = format!("rule {name}: it is number {number}, and {} old", days(age));
+    let because = format!("rule {name}: it is number {number}, and was last used {} ago", days(age));
     fate.departures.push(departure(step, rule.platform.clone(), because, subject));
 }
 
 fn departure(step: Step, platform: Option<PlatformId>, because: String, subject: &Subject<'_>) -> Departure {
+    let is_unkept = step == Step::Archive && !subject.has_copy;
+    let unkept = is_unkept.then(|| "no copy of it is kept".to_owned());
+    Departure { obstacle: obstacle(platform.as_ref(), subject.holds).or(unkept), step, platform, because }
+}
+
+/// What keeps a file on a platform, or everywhere, whatever rules say; a legal hold is named first.
+pub fn obstacle(platform: Option<&PlatformId>, holds: &[Held]) -> Option<String> {
     let concerns = |held: &&Held| match held.kind {
         HoldKind::Legal | HoldKind::Pin => true,
-        HoldKind::Lease => platform.is_none() || held.platform.is_none() || held.platform == platform,
+        HoldKind::Lease => platform.is_none() || held.platform.is_none() || held.platform.as_ref() == platform,
     };
-    // A legal hold is what is named first.
-    let held = subject.holds.iter().filter(concerns).max_by_key(|held| held.kind == HoldKind::Legal);
-    let obstacle = match held {
-        Some(held) => Some(said(held)),
-        None if step == Step::Archive && !subject.has_copy => Some("no copy of it is kept".to_owned()),
-        None => None,
-    };
-    Departure { step, platform, because, obstacle }
+    holds.iter().filter(concerns).max_by_key(|held| held.kind == HoldKind::Legal).map(said)
 }
 
 fn said(held: &Held) -> String {

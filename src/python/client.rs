@@ -79,7 +79,7 @@ fn source(path: Option<PathBuf>, data: Option<PyBackedBytes>, is_spool: bool) ->
 }
 
 pub(super) fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LONGEST).min(LONGEST)
 }
 
 impl Client {
@@ -98,12 +98,19 @@ impl Client {
     }
 
     fn within(&self, seconds: Option<f64>) -> Answered<Duration> {
-        let Some(seconds) = seconds else { return Ok(self.deadline) };
-        Duration::try_from_secs_f64(seconds).ok().filter(|within| !within.is_zero()).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidRequest, format!("a timeout of {seconds} s is not possible"))
-                .with_hint("give a positive number of seconds, or a timedelta")
-        })
+        seconds.map_or(Ok(self.deadline), timeout)
     }
+}
+
+/// As long as any call may take: more cannot be added to a clock everywhere.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+pub(super) fn timeout(seconds: f64) -> Answered<Duration> {
+    let within = Duration::try_from_secs_f64(seconds).ok().filter(|within| !within.is_zero() && *within <= LONGEST);
+    within.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidRequest, format!("a timeout of {seconds} s is not possible"))
+            .with_hint("give a positive number of seconds, or a timedelta")
+    })
 }
 
 /// The configuration, with settings given in the call.
@@ -423,9 +430,9 @@ impl Client {
     }
 
     /// `life`: seconds from now.
-    fn extend_hold(&self, id: String, life: f64) -> Pending {
+    fn extend_lease(&self, id: String, life: f64) -> Pending {
         let manager = self.manager.clone();
-        self.pending(Ok(async move { Answer::of(&manager.extend_hold(&id, seconds(life)).await?) }))
+        self.pending(Ok(async move { Answer::of(&manager.extend_lease(&id, seconds(life)).await?) }))
     }
 
     fn release(&self, id: String) -> Pending {

@@ -125,8 +125,8 @@ pub(super) struct Lifecycle {
 }
 
 impl Lifecycle {
-    fn within(&self, timeout: Option<f64>) -> Duration {
-        timeout.map_or(self.deadline, client::seconds)
+    fn within(&self, timeout: Option<f64>) -> Result<Duration, Error> {
+        timeout.map_or(Ok(self.deadline), client::timeout)
     }
 }
 
@@ -134,7 +134,7 @@ impl Lifecycle {
 impl Lifecycle {
     fn apply(&self, dry_run: bool, timeout: Option<f64>) -> Pending {
         let (manager, within) = (self.manager.clone(), self.within(timeout));
-        pending(&self.manager, async move { Answer::of(&apply_lifecycle(&manager, dry_run, within).await?) })
+        pending(&self.manager, async move { Answer::of(&apply_lifecycle(&manager, dry_run, within?).await?) })
     }
 
     fn explain(&self, reference: String) -> Pending {
@@ -153,13 +153,13 @@ impl Lifecycle {
         let platform = platform.map(PlatformId::new).transpose();
         pending(
             &self.manager,
-            async move { Answer::of(&manager.archive(&reference, platform?.as_ref(), within).await?) },
+            async move { Answer::of(&manager.archive(&reference, platform?.as_ref(), within?).await?) },
         )
     }
 
     fn erase(&self, reference: String, timeout: Option<f64>) -> Pending {
         let (manager, within) = (self.manager.clone(), self.within(timeout));
-        pending(&self.manager, async move { Answer::of(&manager.erase(&reference, within).await?) })
+        pending(&self.manager, async move { Answer::of(&manager.erase(&reference, within?).await?) })
     }
 }
 

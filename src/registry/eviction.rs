@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Registry, rows};
 use crate::error::Result;
-use crate::model::{AccountId, PlatformId, Replica};
+use crate::model::{AccountId, Digest, PlatformId, Replica};
 use crate::policy::quota::Victim;
 use crate::store::{Row, bind};
 
@@ -49,9 +49,11 @@ impl Registry {
     }
 
     /// Stops handing out a copy that makes room, unless somebody has begun to hold it.
-    pub async fn begin_evict(&self, replica: &Replica) -> Result<bool> {
+    pub async fn begin_evict(&self, digest: &Digest, replica: &Replica) -> Result<bool> {
         let (platform, id, now) = (replica.platform.clone(), replica.remote_id.clone(), self.now());
+        let digest = *digest;
         self.write("begin-evict", move |session| {
+            session.lock(&digest.hex())?;
             let sql = format!(
                 "UPDATE platform_file_registry AS i SET status = 'deleting', updated_at = ?3
                   WHERE i.platform = ?1 AND i.platform_file_id = ?2 AND i.status = 'active' AND NOT {HELD}"

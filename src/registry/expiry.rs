@@ -31,8 +31,11 @@ impl Registry {
         }
     }
 
-    /// Copies that their platforms drop by then, of files that are wanted for longer, those that go first.
-    pub async fn expiring(&self, by: Timestamp) -> Result<Vec<Expiring>> {
+    /// Copies that their platforms drop by then, of files that are wanted for longer: those that go first, and the next of
+    /// them after one of them.
+    pub async fn expiring(&self, by: Timestamp, after: Option<&Expiring>) -> Result<Vec<Expiring>> {
+        let after = after.and_then(|last| Some((last.replica.expires_at?, last.replica.remote_id.clone())));
+        let (at, id) = after.unwrap_or((Timestamp(0), String::new()));
         let now = self.now();
         self.store
             .read(move |session| {
@@ -42,10 +45,11 @@ impl Registry {
                        LEFT JOIN file_uploads f ON f.id = h.original_file_id
                       WHERE i.status = 'active' AND i.expires_at > ?1 AND i.expires_at <= ?2 AND h.trashed_at IS NULL
                         AND (h.keep_until IS NULL OR h.keep_until > i.expires_at)
-                      ORDER BY i.expires_at LIMIT {AT_ONCE}",
+                        AND (i.expires_at, i.platform_file_id) > (?3, ?4)
+                      ORDER BY i.expires_at, i.platform_file_id LIMIT {AT_ONCE}",
                     rows::replica_columns("i")
                 );
-                session.rows(&sql, bind![now, by])?.iter().map(expiring).collect()
+                session.rows(&sql, bind![now, by, at, &id])?.iter().map(expiring).collect()
             })
             .await
     }
@@ -60,6 +64,7 @@ fn retire_some(session: &mut Session<'_>, audit: &Auditor) -> Result<u64> {
     let sql = format!(
         "UPDATE platform_file_registry SET status = 'deleted', updated_at = ?1
           WHERE id IN (SELECT id FROM platform_file_registry WHERE status = 'active' AND expires_at <= ?1 LIMIT {AT_ONCE})
+            AND status = 'active'
         RETURNING platform, account, platform_file_id, file_hash"
     );
     let expired = session.rows(&sql, bind![audit.now])?;

@@ -173,6 +173,7 @@ impl Registry {
         let wanted: Vec<_> = accounts.into_iter().filter(|(id, _)| platform.is_none_or(|p| p == id)).collect();
         let (digest, platform) = (*digest, platform.cloned());
         self.write("begin-delete", move |session| {
+            session.lock(&hex)?;
             holds::check_free(session, &digest, platform.as_ref(), now)?;
             let mut doomed = Vec::new();
             for (platform, account) in &wanted {
@@ -196,11 +197,12 @@ impl Registry {
     pub async fn begin_erase(&self, digest: &Digest) -> Result<Vec<Replica>> {
         let (digest, now) = (*digest, self.now());
         self.write("begin-erase", move |session| {
-            holds::check_free(session, &digest, None, now)?;
             let hex = digest.hex();
+            session.lock(&hex)?;
+            holds::check_free(session, &digest, None, now)?;
             lifecycle::check_trashed(session, &hex)?;
             let sql = "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?2
-                        WHERE file_hash = ?1 AND status IN ('active', 'retired')";
+                        WHERE file_hash = ?1 AND status IN ('active', 'retired', 'error')";
             session.execute(sql, bind![&hex, now])?;
             rows::replicas(session, "file_hash = ?1 AND status = 'deleting'", bind![&hex])
         })

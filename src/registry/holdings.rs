@@ -99,10 +99,10 @@ impl Registry {
     pub async fn turn(&self, replica: &Replica, changed_at: Option<Timestamp>, into: ReplicaStatus) -> Result<()> {
         let (replica, now) = (replica.clone(), self.now());
         self.audited("turn", move |session, audit| {
-            let changed = session.execute(
+            let changed = session.rows(
                 "UPDATE platform_file_registry SET status = ?1, updated_at = ?2
                       WHERE platform = ?3 AND platform_file_id = ?4 AND status = ?5
-                        AND COALESCE(updated_at, created_at) = ?6",
+                        AND COALESCE(updated_at, created_at) = ?6 RETURNING file_hash",
                 bind![
                     into.as_str(),
                     now,
@@ -112,16 +112,14 @@ impl Registry {
                     changed_at
                 ],
             )?;
-            if changed != 1 {
-                return Err(changed_meanwhile());
-            }
-            audit.note(
-                session,
-                &Event {
-                    details: &[("from", replica.status.as_str()), ("into", into.as_str())],
-                    ..of_replica("turn", &replica)
-                },
-            )
+            let Some(row) = changed.first() else { return Err(changed_meanwhile()) };
+            let hex: Option<String> = row.get(0)?;
+            let event = Event {
+                digest: hex.map(|hex| rows::digest_of(&hex)).transpose()?,
+                details: &[("from", replica.status.as_str()), ("into", into.as_str())],
+                ..of_replica(if into == ReplicaStatus::Deleted { "lose" } else { "turn" }, &replica)
+            };
+            audit.note(session, &event)
         })
         .await
     }
@@ -149,7 +147,7 @@ impl Registry {
                 return Err(another_copy(&other));
             }
             intents::close_dead(session, &new.placement, now)?;
-            let file_id = settle::name_content(session, &new, now, false)?;
+            let file_id = settle::name_content(session, &new, now, None)?;
             settle::insert_replica(session, &new.placement, new.size, &file_id, &settlement, now)?;
             let Placement { digest, platform, account, .. } = &new.placement;
             audit.note(

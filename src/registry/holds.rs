@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Registry, new_id, rows};
+use super::{Auditor, Registry, new_id, rows};
 use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +28,9 @@ const COLUMNS: &str = "id, kind, file_hash, platform, purpose, reason, until, cr
 
 impl Registry {
     /// Holds a file.
+    ///
+    /// # Errors
+    /// `Conflict` when it is being deleted from where it should stay.
     pub async fn hold(
         &self,
         kind: HoldKind,
@@ -39,6 +42,10 @@ impl Registry {
         let digest = *digest;
         self.audited("hold", move |session, audit| {
             let (platform, purpose) = place.unzip();
+            session.lock(&digest.hex())?;
+            if kind == HoldKind::Legal {
+                check_stays(session, &digest)?;
+            }
             let hold = Hold { id: new_id(), kind, digest, platform, purpose, reason, until, created_at: audit.now };
             session.execute(
                 &format!("INSERT INTO holds ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
@@ -66,19 +73,26 @@ impl Registry {
         .await
     }
 
-    /// Holds it for longer, or for less.
+    /// Gives a lease another end, sooner or later than it had.
     ///
     /// # Errors
-    /// `NotFound` when it was released, or has run out and was removed.
-    pub async fn extend_hold(&self, id: &str, until: Timestamp) -> Result<()> {
+    /// `NotFound` when it was released, or has run out: what it held may be gone.
+    pub async fn extend_lease(&self, id: &str, until: Timestamp) -> Result<()> {
         let id = checked(id)?;
-        self.write("extend-hold", move |session| {
-            match session.execute("UPDATE holds SET until = ?2 WHERE id = ?1", bind![Id(&id), until])? {
-                0 => Err(unknown(&id)),
-                _ => Ok(()),
-            }
+        self.audited("extend-lease", move |session, audit| {
+            let sql = "UPDATE holds SET until = ?2 WHERE id = ?1 AND kind = 'lease' AND until > ?3 RETURNING file_hash";
+            let extended = session.rows(sql, bind![Id(&id), until, audit.now])?;
+            let Some(row) = extended.first() else { return Err(unknown(&id)) };
+            let digest = rows::digest_of(&row.get::<String>(0)?)?;
+            audit.note(session, &Event { details: &[("until", &until.to_string())], ..Event::of("extend", &digest) })
         })
         .await
+    }
+
+    /// The same as [`release`](Self::release), without waiting for it.
+    pub fn release_soon(&self, id: &str) {
+        let (id, audit) = (id.to_owned(), self.auditor());
+        self.store.write_soon(move |session| release(session, &audit, &id));
     }
 
     /// Holds it no more.
@@ -87,13 +101,7 @@ impl Registry {
     /// `NotFound` when it was released already.
     pub async fn release(&self, id: &str) -> Result<()> {
         let id = checked(id)?;
-        self.audited("release", move |session, audit| {
-            let gone = session.rows("DELETE FROM holds WHERE id = ?1 RETURNING file_hash, kind", bind![Id(&id)])?;
-            let Some(row) = gone.first() else { return Err(unknown(&id)) };
-            let (digest, kind) = (rows::digest_of(&row.get::<String>(0)?)?, row.get::<String>(1)?);
-            audit.note(session, &Event { details: &[("kind", &kind)], ..Event::of("release", &digest) })
-        })
-        .await
+        self.audited("release", move |session, audit| release(session, audit, &id)).await
     }
 
     /// What holds a file now.
@@ -126,6 +134,22 @@ pub(super) fn holds_of(session: &mut Session<'_>, digest: &Digest, now: Timestam
         "SELECT {COLUMNS} FROM holds WHERE file_hash = ?1 AND (until IS NULL OR until > ?2) ORDER BY created_at"
     );
     session.rows(&sql, bind![&digest.hex(), now])?.iter().map(hold).collect()
+}
+
+fn release(session: &mut Session<'_>, audit: &Auditor, id: &str) -> Result<()> {
+    let gone = session.rows("DELETE FROM holds WHERE id = ?1 RETURNING file_hash, kind", bind![Id(id)])?;
+    let Some(row) = gone.first() else { return Err(unknown(id)) };
+    let (digest, kind) = (rows::digest_of(&row.get::<String>(0)?)?, row.get::<String>(1)?);
+    audit.note(session, &Event { details: &[("kind", &kind)], ..Event::of("release", &digest) })
+}
+
+/// A legal hold is not promised for what is going already.
+fn check_stays(session: &mut Session<'_>, digest: &Digest) -> Result<()> {
+    let sql = "SELECT platform FROM platform_file_registry WHERE file_hash = ?1 AND status = 'deleting'";
+    let Some(row) = session.row(sql, bind![&digest.hex()])? else { return Ok(()) };
+    let platform: String = row.get(0)?;
+    Err(Error::new(ErrorKind::Conflict, format!("its copy on {platform} is being deleted"))
+        .with_hint("wait for that, or upload it again first"))
 }
 
 /// Whether a file may be taken away, from this platform or from all.

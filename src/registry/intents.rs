@@ -39,6 +39,25 @@ pub struct NewIntent {
     pub keep: Keep,
 }
 
+/// "For ever" in the journal, where nothing means that nothing was said.
+const FOR_EVER: Timestamp = Timestamp(i64::MAX >> 8);
+
+fn noted(keep: Keep) -> Option<Timestamp> {
+    match keep {
+        Keep::AsItIs => None,
+        Keep::Forever => Some(FOR_EVER),
+        Keep::Until(at) => Some(at.min(FOR_EVER)),
+    }
+}
+
+pub(super) fn keep_of(noted: Option<Timestamp>) -> Keep {
+    match noted {
+        None => Keep::AsItIs,
+        Some(FOR_EVER) => Keep::Forever,
+        Some(at) => Keep::Until(at),
+    }
+}
+
 /// How far an open intent has got, as it was last noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -170,14 +189,14 @@ impl Registry {
             }
             retire_expired(session, audit, &intent.placement)?;
             if let Some(replica) = rows::active_replica(session, &intent.placement, intent.needed_until)? {
-                name_content(session, &intent, now, true)?;
+                name_content(session, &intent, now, Some(now))?;
                 return Ok(Claim::AlreadyThere(Box::new(replica)));
             }
             match claim(session, &intent, &owner, now)? {
                 Claimed::Held => Ok(Claim::Held),
                 Claimed::Ours(intent) => Ok(Claim::Ours(Box::new(HeldIntent::new(registry, intent)))),
                 Claimed::AlreadyThere(replica) => {
-                    name_content(session, &intent, now, true)?;
+                    name_content(session, &intent, now, Some(now))?;
                     Ok(Claim::AlreadyThere(replica))
                 }
             }
@@ -450,8 +469,8 @@ fn begin(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp
     let begun = session.execute(
         "INSERT INTO upload_intents (file_hash, platform, account, purpose, id, state, owner, fence, lease_until,
                                      attempt, remote_name, file_size, first_sent_at, last_sent_at, created_at, updated_at,
-                                     phase, filename, mime_type, user_id, keep_until)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'sending', ?6, 1, ?7, 0, ?8, ?9, ?10, ?10, ?10, ?10, 'planned', ?11, ?12, ?13, ?14)
+                                     phase, filename, mime_type, user_id, keep_until, needed_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'sending', ?6, 1, ?7, 0, ?8, ?9, ?10, ?10, ?10, ?10, 'planned', ?11, ?12, ?13, ?14, ?15)
          ON CONFLICT (file_hash, platform, account, purpose) WHERE state = 'sending' DO NOTHING",
         &[
             digest,
@@ -467,7 +486,8 @@ fn begin(session: &mut Session<'_>, new: &NewIntent, owner: &str, now: Timestamp
             (&new.name).into(),
             (&new.mime).into(),
             new.owner.as_deref().into(),
-            new.keep.until().into(),
+            noted(new.keep).into(),
+            new.needed_until.into(),
         ],
     )?;
     if begun == 0 {

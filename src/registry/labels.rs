@@ -101,6 +101,7 @@ impl Registry {
 
     async fn set_trashed(&self, digest: Digest, is_trashed: bool) -> Result<FileRecord> {
         self.audited("set-trashed", move |session, audit| {
+            session.lock(&digest.hex())?;
             if is_trashed {
                 holds::check_free(session, &digest, None, audit.now)?;
             }

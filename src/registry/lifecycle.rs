@@ -71,6 +71,12 @@ impl Registry {
         self.store.read(move |session| page(session, due, after, now)).await
     }
 
+    /// What holds a file now, for a decision.
+    pub async fn held(&self, digest: &Digest) -> Result<Vec<Held>> {
+        let (digest, now) = (*digest, self.now());
+        self.store.read(move |session| held(session, &digest, now)).await
+    }
+
     /// Forgets all of a file that is on no platform: its names, texts, tags, and where it was.
     ///
     /// # Errors
@@ -118,22 +124,29 @@ fn page(
     let sql = format!(
         "SELECT {}, h.id FROM (SELECT * FROM file_hashes WHERE original_file_id IS NOT NULL AND {is_due}
                   AND (created_at, id) < (?1, ?2) ORDER BY created_at DESC, id DESC LIMIT {PAGE}) h
-           JOIN file_uploads f ON f.id = h.original_file_id ORDER BY h.created_at DESC, h.id DESC",
+           LEFT JOIN file_uploads f ON f.id = h.original_file_id ORDER BY h.created_at DESC, h.id DESC",
         rows::RECORD_COLUMNS
     );
     let values = bind![at, Id(&id), until, trashed_until];
-    let found = session.rows(&sql, if is_due == "TRUE" { &values[..2] } else { values })?;
+    let mut found = session.rows(&sql, if is_due == "TRUE" { &values[..2] } else { values })?;
     let last = found.last().map(|row| Ok::<_, Error>(Position(row.get(4)?, row.get(9)?))).transpose()?;
+    let last = last.filter(|_| found.len() == PAGE);
+    // Other programs may have removed the row of its name.
+    found.retain(|row| row.get::<Option<String>>(1).is_ok_and(|name| name.is_some()));
     let files = rows::records(session, &found)?;
     let mut considered = Vec::with_capacity(files.len());
     for file in files {
-        let holds = holds::holds_of(session, &file.digest, now)?;
-        let holds = holds.into_iter().map(|h| Held { kind: h.kind, platform: h.platform, until: h.until }).collect();
-        let sql = "SELECT 1 FROM kept_copies WHERE file_hash = ?1";
+        let holds = held(session, &file.digest, now)?;
+        let sql = "SELECT 1 FROM kept_copies WHERE file_hash = ?1 AND gone IS NULL";
         let has_copy = session.row(sql, bind![&file.digest.hex()])?.is_some();
         considered.push(Considered { file, holds, has_copy });
     }
-    Ok(ConsideredPage { next: last.filter(|_| considered.len() == PAGE), files: considered })
+    Ok(ConsideredPage { next: last, files: considered })
+}
+
+fn held(session: &mut Session<'_>, digest: &Digest, now: Timestamp) -> Result<Vec<Held>> {
+    let holds = holds::holds_of(session, digest, now)?;
+    Ok(holds.into_iter().map(|h| Held { kind: h.kind, platform: h.platform, until: h.until }).collect())
 }
 
 /// Somebody may have taken it out of the trash, or uploaded it again, meanwhile.
@@ -153,7 +166,7 @@ pub(super) fn check_trashed(session: &mut Session<'_>, hex: &str) -> Result<()> 
 fn check_placed_nowhere(session: &mut Session<'_>, hex: &str) -> Result<()> {
     let there = session.row(
         "SELECT platform, account FROM platform_file_registry
-          WHERE file_hash = ?1 AND status IN ('active', 'deleting', 'retired')",
+          WHERE file_hash = ?1 AND status IN ('active', 'deleting', 'retired', 'error')",
         bind![hex],
     )?;
     if let Some(row) = there {
@@ -172,7 +185,8 @@ fn erase(session: &mut Session<'_>, hex: &str) -> Result<Erased> {
     let mut delete = |sql: &str| session.execute(sql, bind![hex]);
     delete("DELETE FROM file_tags WHERE file_hash = ?1")?;
     delete("DELETE FROM holds WHERE file_hash = ?1")?;
-    delete("DELETE FROM kept_copies WHERE file_hash = ?1")?;
+    // Until the copy itself is removed.
+    delete("UPDATE kept_copies SET gone = 'removed' WHERE file_hash = ?1")?;
     let texts = delete("DELETE FROM extracted_texts WHERE file_hash = ?1")?;
     delete(
         "DELETE FROM file_health_checks WHERE registry_id IN

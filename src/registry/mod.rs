@@ -33,7 +33,7 @@ use crate::failpoint::failpoint;
 use crate::model::{AccountId, Digest, PlatformId, Purpose};
 use crate::store::{Location, Session, Store};
 
-pub use copies::KeptCopy;
+pub use copies::{KeptCopy, Unkept};
 pub use expiry::Expiring;
 pub use files::{Coming, Gone, Usage};
 pub use holdings::{Expected, Holding};

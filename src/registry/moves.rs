@@ -74,6 +74,7 @@ impl Registry {
         let (id, digest, from, account) = (held.id.clone(), *digest, of.platform.clone(), of.account.clone());
         let (to, now) = (to.clone(), self.now());
         self.write("begin-move", move |session| {
+            session.lock(&digest.hex())?;
             holds::check_free(session, &digest, Some(&from), now)?;
             session.execute(
                 "INSERT INTO moves (id, file_hash, from_platform, account, to_platform, purpose, lease_until, created_at, updated_at)

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::intents::{LEASE, NewIntent, Phase};
+use super::intents::{LEASE, NewIntent, Phase, keep_of};
 use super::{Placement, Registry, new_id, rows};
 use crate::audit::{Decision, Event};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, Digest, Keep, PlatformId, Purpose, Replica};
+use crate::model::{AccountId, Digest, PlatformId, Purpose, Replica};
 use crate::store::{Id, Row, Session, bind};
 
 /// What kind of work was cut short.
@@ -141,7 +141,7 @@ impl Registry {
             .read(move |session| {
                 let sql = format!(
                     "SELECT i.id, i.file_hash, i.platform, i.account, i.purpose, i.filename, i.remote_name, i.file_size,
-                            i.mime_type, i.user_id, i.phase, i.keep_until
+                            i.mime_type, i.user_id, i.phase, i.keep_until, i.needed_until
                        FROM upload_intents i WHERE {OPEN_UPLOADS} AND {}",
                     due(Unfinished::Upload)
                 );
@@ -415,8 +415,8 @@ fn open_upload(row: &Row) -> Result<OpenUpload> {
             size: row.get(7)?,
             mime: row.get::<Option<String>>(8)?.unwrap_or_else(|| "application/octet-stream".to_owned()),
             owner: row.get(9)?,
-            needed_until: None,
-            keep: row.get::<Option<Timestamp>>(11)?.map_or(Keep::AsItIs, Keep::Until),
+            needed_until: row.get(12)?,
+            keep: keep_of(row.get(11)?),
         },
         phase: Phase::parse(&row.get::<String>(10)?),
     })

@@ -39,7 +39,7 @@ impl Registry {
                 Some(other) if other.lives_until(new.needed_until) => return Err(taken_over()),
                 Some(other) => retire(session, &other, now).map(|()| true)?,
             };
-            let file_id = name_content(session, &new, now, true)?;
+            let file_id = name_content(session, &new, now, Some(intent.first_sent_at))?;
             insert_replica(session, &intent.placement, intent.size, &file_id, &settlement, now)?;
             let Placement { digest, platform, account, .. } = &intent.placement;
             audit.note(
@@ -70,21 +70,21 @@ fn retire(session: &mut Session<'_>, replica: &Replica, now: Timestamp) -> Resul
     Ok(())
 }
 
-/// Makes sure the content and this name of it have rows; returns the id of the name's row. What somebody hands over
-/// comes out of the trash.
+/// Makes sure the content and this name of it have rows; returns the id of the name's row. What somebody has handed over
+/// since it was put into the trash comes out of it.
 pub(super) fn name_content(
     session: &mut Session<'_>,
     new: &NewIntent,
     now: Timestamp,
-    is_handed_over: bool,
+    handed_over_at: Option<Timestamp>,
 ) -> Result<String> {
     let hex = new.placement.digest.hex();
-    if let Some(id) = named(session, &hex, new, is_handed_over)? {
+    if let Some(id) = named(session, &hex, new, handed_over_at)? {
         return Ok(id);
     }
     // One content may come from many at the same time, under one name.
     session.lock(&hex)?;
-    if let Some(id) = named(session, &hex, new, is_handed_over)? {
+    if let Some(id) = named(session, &hex, new, handed_over_at)? {
         return Ok(id);
     }
     let original = session.row("SELECT original_file_id FROM file_hashes WHERE file_hash = ?1", bind![&hex])?;
@@ -112,7 +112,7 @@ pub(super) fn name_content(
          VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6, ?8)
          ON CONFLICT (file_hash) DO UPDATE
             SET duplicate_count = COALESCE(file_hashes.duplicate_count, 0) + 1, updated_at = excluded.updated_at,
-                trashed_at = CASE WHEN ?7 THEN NULL ELSE file_hashes.trashed_at END,
+                trashed_at = CASE WHEN file_hashes.trashed_at <= ?7 THEN NULL ELSE file_hashes.trashed_at END,
                 keep_until = CASE WHEN ?9 THEN file_hashes.keep_until
                                   WHEN ?8 > file_hashes.keep_until THEN ?8
                                   WHEN ?8 IS NULL THEN NULL ELSE file_hashes.keep_until END,
@@ -124,28 +124,34 @@ pub(super) fn name_content(
             new.size,
             &new.mime,
             now,
-            is_handed_over,
+            handed_over_at,
             new.keep.until(),
-            !is_handed_over || new.keep == Keep::AsItIs,
+            handed_over_at.is_none() || new.keep == Keep::AsItIs,
         ],
     )?;
     Ok(id)
 }
 
 /// The row of this name, if there is one: it may have been in the trash, and nobody's.
-fn named(session: &mut Session<'_>, hex: &str, new: &NewIntent, is_handed_over: bool) -> Result<Option<String>> {
+fn named(
+    session: &mut Session<'_>,
+    hex: &str,
+    new: &NewIntent,
+    handed_over_at: Option<Timestamp>,
+) -> Result<Option<String>> {
     let row = session.row(
-        "SELECT f.id, h.trashed_at IS NOT NULL, f.user_id IS NULL, h.keep_until
+        "SELECT f.id, h.trashed_at, f.user_id IS NULL, h.keep_until
            FROM file_uploads f JOIN file_hashes h ON h.file_hash = f.file_hash
           WHERE f.file_hash = ?1 AND f.filename = ?2",
         bind![hex, &new.name],
     )?;
     let Some(row) = row else { return Ok(None) };
     let id: String = row.get(0)?;
-    if is_handed_over && row.get(1)? {
+    let trashed_at: Option<Timestamp> = row.get(1)?;
+    if trashed_at.is_some_and(|at| Some(at) <= handed_over_at) {
         session.execute("UPDATE file_hashes SET trashed_at = NULL WHERE file_hash = ?1", bind![hex])?;
     }
-    if is_handed_over {
+    if handed_over_at.is_some() {
         keep_longer(session, hex, row.get(3)?, new.keep)?;
     }
     if let Some(owner) = new.owner.as_ref().filter(|_| row.get(2).unwrap_or(false)) {

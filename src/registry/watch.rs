@@ -6,7 +6,7 @@ use super::{Registry, new_id, rows};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{AccountId, ContentKind, Digest, PlatformId, Replica};
-use crate::store::{Id, Session, bind};
+use crate::store::{Id, Row, Session, bind};
 
 /// Checks that are noted in one transaction.
 const AT_ONCE: usize = 1_000;
@@ -22,6 +22,7 @@ pub struct HealthCheck {
     /// Of a refusal.
     pub http_status: Option<u16>,
     pub error_code: Option<&'static str>,
+    /// 0 where they could not be read.
     pub bytes_read: Option<u64>,
 }
 
@@ -133,7 +134,9 @@ impl Registry {
             let mut changed = Vec::new();
             for check in checks {
                 let Some(row) = replica_row(session, &check.replica)? else { continue };
-                if row.status_before.as_deref() == Some(check.status) {
+                // That it is listed says nothing of bytes that were read, and were wrong.
+                let is_known_better = row.was_read_wrong && check.status == "healthy" && check.bytes_read.is_none();
+                if is_known_better || row.status_before.as_deref() == Some(check.status) {
                     continue;
                 }
                 add_check(session, &check, &row, now)?;
@@ -150,16 +153,24 @@ struct ReplicaRow {
     id: Option<String>,
     file_id: Option<String>,
     status_before: Option<String>,
+    /// It had other bytes when it was last read.
+    was_read_wrong: bool,
 }
 
 fn replica_row(session: &mut Session<'_>, replica: &Replica) -> Result<Option<ReplicaRow>> {
     let row = session.row(
         "SELECT r.id, r.file_id, (SELECT h.status FROM file_health_checks h WHERE h.registry_id = r.id
-                                   ORDER BY h.checked_at DESC LIMIT 1)
+                                   ORDER BY h.checked_at DESC LIMIT 1),
+                (SELECT h.status FROM file_health_checks h WHERE h.registry_id = r.id AND h.bytes_read > 0
+                  ORDER BY h.checked_at DESC LIMIT 1)
            FROM platform_file_registry r WHERE r.platform = ?1 AND r.platform_file_id = ?2",
         bind![rows::stored(&replica.platform), &replica.remote_id],
     )?;
-    row.map(|row| Ok(ReplicaRow { id: row.get(0)?, file_id: row.get(1)?, status_before: row.get(2)? })).transpose()
+    let of = |row: Row| {
+        let was_read_wrong = row.get::<Option<String>>(3)?.is_some_and(|status| status == "differs");
+        Ok(ReplicaRow { id: row.get(0)?, file_id: row.get(1)?, status_before: row.get(2)?, was_read_wrong })
+    };
+    row.map(of).transpose()
 }
 
 fn add_check(session: &mut Session<'_>, check: &HealthCheck, row: &ReplicaRow, now: Timestamp) -> Result<()> {

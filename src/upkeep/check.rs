@@ -55,7 +55,7 @@ pub struct FileHealth {
     pub http_status: Option<u16>,
     /// Seconds.
     pub response_time: f64,
-    /// Bytes read back and compared; `None` where nothing was read.
+    /// Bytes read back and compared, 0 where they could not be; `None` where nothing was to be read.
     pub bytes_read: Option<u64>,
 }
 
@@ -112,8 +112,13 @@ pub(super) async fn check_replica(
         Ok(object) => health.judge(record, object),
         Err(error) => {
             health.http_status = error.context().and_then(|context| context.status);
-            health.verdict = if error.kind() == ErrorKind::NotFound { Verdict::Lost } else { Verdict::Unknown };
-            health.evidence = error.message().to_owned();
+            let is_missing = error.kind() == ErrorKind::NotFound;
+            let is_new = is_missing && manager.may_not_be_listed_yet(replica)?;
+            health.verdict = if is_missing && !is_new { Verdict::Lost } else { Verdict::Unknown };
+            health.evidence = match is_new {
+                true => "it was placed a moment ago: its platform may not list it yet".to_owned(),
+                false => error.message().to_owned(),
+            };
             error_code = Some(error.kind().name());
         }
     }
@@ -172,6 +177,7 @@ impl FileHealth {
                 }
             }
             Err(error) => {
+                self.bytes_read = Some(0);
                 (self.verdict, self.evidence) =
                     (Verdict::Unknown, format!("it could not be read: {}", error.message()));
             }

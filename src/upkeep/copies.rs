@@ -10,8 +10,9 @@ use crate::blobs::Blobs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::Manager;
 use crate::model::Digest;
+use crate::registry::Unkept;
 
-/// A copy without a row is left alone for so long: somebody may be about to note it.
+/// A copy is left alone for so long after it was noted: somebody may be about to use it.
 const YOUNG: Duration = Duration::from_secs(3_600);
 
 /// What a look at the copies found.
@@ -22,7 +23,7 @@ pub struct CopyCheck {
     pub read: u64,
     pub bytes_read: u64,
     pub missing: Vec<Digest>,
-    /// They hold other bytes. They are noted as no copies any more, and what lies there is left to be looked at.
+    /// They hold other bytes, which are left to be looked at.
     pub damaged: Vec<Digest>,
 }
 
@@ -34,14 +35,14 @@ pub struct CopyCollection {
 }
 
 /// Looks whether every copy is there, and reads those that were read longest ago: this part of them (0 to 1), or as many
-/// as there is time for.
+/// as there is time for. Those that are missing or damaged are not relied on, until a later look finds them whole again.
 ///
 /// # Errors
 /// `Config` where no copies are kept; `Registry`, also when there is no such bucket: then no copy is given up;
 /// `TimedOut` when they could not even be listed.
 pub async fn check_copies(manager: &Manager, part: f64, within: Duration) -> Result<CopyCheck> {
     let (blobs, deadline) = (kept(manager)?, Instant::now() + within);
-    let copies = manager.registry().kept_copies(u64::MAX >> 1).await?;
+    let copies = manager.registry().kept_copies().await?;
     let to_read = (copies.len() as f64 * part.clamp(0.0, 1.0)).ceil() as usize;
     // One listing, not a question for each: and a bucket that is not there is no empty one.
     let listed = timeout_at(deadline, blobs.list()).await.unwrap_or_else(|_| {
@@ -54,12 +55,12 @@ pub async fn check_copies(manager: &Manager, part: f64, within: Duration) -> Res
         found.checked += 1;
         let is_whole = match sizes.get(&copy.digest) {
             None => {
-                manager.registry().forget_kept(&copy.digest, "missing").await?;
+                manager.registry().forget_kept(&copy.digest, Unkept::Missing).await?;
                 found.missing.push(copy.digest);
                 continue;
             }
             Some(size) if *size != copy.size => Some(false),
-            Some(_) if number < to_read => {
+            Some(_) if number < to_read || copy.is_lost => {
                 let reading = blobs.is_whole(&copy.digest, copy.size, true);
                 timeout_at(deadline, reading).await.ok().transpose()?
             }
@@ -69,10 +70,11 @@ pub async fn check_copies(manager: &Manager, part: f64, within: Duration) -> Res
             Some(true) => {
                 found.read += 1;
                 found.bytes_read += copy.size;
+                manager.registry().note_kept(&copy.digest, copy.size).await?;
                 manager.registry().note_checked(&copy.digest).await?;
             }
             Some(false) => {
-                manager.registry().forget_kept(&copy.digest, "damaged").await?;
+                manager.registry().forget_kept(&copy.digest, Unkept::Damaged).await?;
                 found.damaged.push(copy.digest);
             }
             None => {}
@@ -81,27 +83,23 @@ pub async fn check_copies(manager: &Manager, part: f64, within: Duration) -> Res
     Ok(found)
 }
 
-/// Removes copies of contents that nobody needs any more: those that are on no platform and not noted as kept, those
-/// that were kept for an upload that no platform took, and those whose writer died.
+/// Removes copies that nobody needs any more: of files that somebody has deleted or erased, and what was kept for an upload
+/// that no platform took, or whose writer died. Only what this registry has noted: others may keep copies in the same place.
 ///
 /// # Errors
 /// `Config` where no copies are kept; `Registry`.
 pub async fn collect_copies(manager: &Manager, dry_run: bool) -> Result<CopyCollection> {
     let (blobs, registry) = (kept(manager)?, manager.registry());
-    let now = manager.clock().now();
     let mut done = CopyCollection::default();
-    for blob in blobs.list().await? {
-        if now.since(blob.written_at) < YOUNG || registry.needs_copy(&blob.digest, YOUNG).await? {
-            continue;
-        }
+    for copy in registry.unneeded_copies(YOUNG).await? {
         if !dry_run {
-            registry.forget_kept(&blob.digest, "removed").await?;
-            blobs.remove(&blob.digest).await?;
+            blobs.remove(&copy.digest).await?;
+            registry.drop_kept(&copy.digest).await?;
         }
-        done.bytes += blob.size;
-        done.removed.push(blob.digest);
+        done.bytes += copy.size;
+        done.removed.push(copy.digest);
     }
-    done.bytes += blobs.remove_unfinished(now.minus(YOUNG), dry_run).await?;
+    done.bytes += blobs.remove_unfinished(manager.clock().now().minus(YOUNG), dry_run).await?;
     Ok(done)
 }
 

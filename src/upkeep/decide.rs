@@ -194,9 +194,8 @@ fn unchangeable(difference: &Difference) -> Option<String> {
 /// Where a listing is all there is to go by, a new file may not be in it yet.
 fn too_new(connection: &Connection, difference: &Difference, now: Timestamp) -> Option<String> {
     let horizon = connection.commit_horizon;
-    let placed = difference.local.as_ref().map(|replica| replica.created_at)?;
-    let is_only_listed = difference.sign == Sign::OnlyLocal && !connection.platform.capabilities().has_get;
-    (is_only_listed && now.since(placed) < horizon)
+    let replica = difference.local.as_ref()?;
+    (difference.sign == Sign::OnlyLocal && connection.may_not_list_yet(replica, now))
         .then(|| format!("it was placed less than {} s ago: the platform may not list it yet", horizon.as_secs()))
 }
 

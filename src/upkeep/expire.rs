@@ -30,16 +30,21 @@ pub(super) struct Ending {
 pub(super) async fn keep_from_expiring(manager: &Manager, renew: bool, within: Duration) -> Result<Vec<Ending>> {
     let deadline = Instant::now() + within;
     manager.registry().retire_all_expired().await?;
-    let mut endings = Vec::new();
-    for expiring in manager.registry().expiring(manager.clock().now().plus(BEFORE)).await? {
-        let is_time = Instant::now() < deadline;
-        let renewed = match renew && is_time {
-            true => Some(anew(manager, &expiring, deadline).await),
-            false => None,
-        };
-        endings.push(Ending { expiring, renewed });
+    let (by, mut endings) = (manager.clock().now().plus(BEFORE), Vec::<Ending>::new());
+    loop {
+        let page = manager.registry().expiring(by, endings.last().map(|ending| &ending.expiring)).await?;
+        if page.is_empty() {
+            return Ok(endings);
+        }
+        for expiring in page {
+            let is_time = Instant::now() < deadline;
+            let renewed = match renew && is_time {
+                true => Some(anew(manager, &expiring, deadline).await),
+                false => None,
+            };
+            endings.push(Ending { expiring, renewed });
+        }
     }
-    Ok(endings)
 }
 
 async fn anew(manager: &Manager, expiring: &Expiring, deadline: Instant) -> Result<Replica> {
@@ -50,13 +55,12 @@ async fn anew(manager: &Manager, expiring: &Expiring, deadline: Instant) -> Resu
     }
     let now = manager.clock().now();
     let request = EnsureRequest {
-        platform: platform.clone(),
         account: Some(account.clone()),
         purpose: Some(purpose.as_str().to_owned()),
         max_age: Duration::MAX,
         min_ttl: expires_at.map_or(BEFORE, |at| at.since(now)) + MORE,
         when_full: Some(WhenFull::Refuse),
-        deadline: deadline.saturating_duration_since(Instant::now()),
+        ..EnsureRequest::new(platform.clone(), deadline.saturating_duration_since(Instant::now()))
     };
     manager.ensure(&expiring.digest.to_string(), request, &Transfers::default()).await
 }

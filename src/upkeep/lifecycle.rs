@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::Manager;
-use crate::model::Digest;
-use crate::policy::retention::{Departure, Fate, Retention, Step, Subject};
+use crate::model::{Digest, FileRecord, Replica};
+use crate::policy::retention::{Departure, Fate, Retention, Step, Subject, obstacle};
 use crate::registry::Considered;
 
 /// One file that goes, and what became of that.
@@ -37,7 +37,7 @@ pub async fn apply_lifecycle(manager: &Manager, dry_run: bool, within: Duration)
         }
         match carry_out(manager, step, deadline.saturating_duration_since(Instant::now())).await {
             Ok(()) => step.is_done = true,
-            Err(error) if error.kind() == ErrorKind::Registry => return Err(error),
+            // Also those of the store of copies, which may be of this one only.
             Err(error) => step.error = Some(error.message().to_owned()),
         }
     }
@@ -98,9 +98,13 @@ async fn each(manager: &Manager, is_about_all: bool, mut told: impl FnMut(&Consi
 
 async fn carry_out(manager: &Manager, step: &LifecycleStep, within: Duration) -> Result<()> {
     let (reference, platform) = (step.digest.to_string(), step.departure.platform.as_ref());
+    // Others had their turn first, and somebody may hold it by now.
+    if let Some(held) = obstacle(platform, &manager.registry().held(&step.digest).await?) {
+        return Err(Error::new(ErrorKind::Conflict, held).with_hint("release it first"));
+    }
     match step.departure.step {
-        Step::Delete => unless_gone(manager.delete(&reference, platform, within).await.map(drop)),
-        Step::Archive => unless_gone(manager.archive(&reference, platform, within).await.map(drop)),
+        Step::Delete => unless_gone(manager, step, manager.delete(&reference, platform, within).await).await,
+        Step::Archive => unless_gone(manager, step, manager.archive(&reference, platform, within).await).await,
         Step::Trash => manager.trash(&reference).await.map(drop),
         Step::Expire => {
             let now = manager.clock().now();
@@ -110,17 +114,26 @@ async fn carry_out(manager: &Manager, step: &LifecycleStep, within: Duration) ->
                 );
             }
             // Whoever takes it out of the trash again has its copy still.
-            unless_gone(manager.take_off_platforms(&reference, None, within).await.map(drop))?;
+            unless_gone(manager, step, manager.take_off_platforms(&reference, None, within).await).await?;
             manager.trash(&reference).await.map(drop)
         }
         Step::Purge => manager.purge(&step.digest, within).await.map(drop),
     }
 }
 
-/// Somebody else may have taken it away meanwhile.
-fn unless_gone(outcome: Result<()>) -> Result<()> {
-    match outcome {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
+/// Somebody else may have taken it away meanwhile; or it is where only somebody else can.
+async fn unless_gone(manager: &Manager, step: &LifecycleStep, outcome: Result<FileRecord>) -> Result<()> {
+    let Err(error) = outcome else { return Ok(()) };
+    if error.kind() != ErrorKind::NotFound {
+        return Err(error);
+    }
+    let record = manager.get(&step.digest.to_string()).await?;
+    let there =
+        |replica: &&Replica| step.departure.platform.as_ref().is_none_or(|platform| replica.platform == *platform);
+    match record.replicas.iter().find(there) {
+        None => Ok(()),
+        Some(Replica { platform, account, .. }) => {
+            Err(Error::new(ErrorKind::Conflict, format!("it is on {platform} as {account}, which is not connected")))
+        }
     }
 }

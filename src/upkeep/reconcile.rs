@@ -229,6 +229,9 @@ async fn carry_out(
         }
         (Action::Reupload, None, Some(replica)) => {
             missing.check(manager, replica, deadline).await?;
+            if Instant::now() >= deadline {
+                return Err(Error::new(ErrorKind::TimedOut, "there is no time left to make it anew"));
+            }
             manager.registry().turn(replica, changed_at, ReplicaStatus::Deleted).await?;
             make_anew(manager, difference, replica, deadline).await.map(drop)
         }
@@ -263,6 +266,7 @@ async fn make_anew(
         account: Some(replica.account.clone()),
         purpose: (!purpose.is_empty()).then(|| purpose.to_owned()),
         max_age: Duration::MAX,
+        is_recovery: true,
         ..EnsureRequest::new(replica.platform.clone(), deadline.saturating_duration_since(Instant::now()))
     };
     manager.ensure(&digest.to_string(), request, &Transfers::default()).await

@@ -3,7 +3,7 @@
 //! An account's health is read from one listing, so that a thousand files cost a request or two and not a thousand. What
 //! is missing from it is asked for once more before it is taken for lost.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,10 +18,10 @@ use super::reconcile::{Step, reconcile};
 use super::recover::{RecoveryStep, recover};
 use super::status::status;
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{EnsureRequest, Manager, Transfers};
 use crate::metrics::{Notices, metrics};
-use crate::model::{AccountId, Digest, PlatformId};
+use crate::model::{AccountId, Digest, FileRecord, PlatformId};
 use crate::registry::{Expiring, HealthCheck, Registry};
 use crate::resilience::BreakerState;
 
@@ -35,6 +35,9 @@ const LEASES_EVERY: Duration = Duration::from_secs(60);
 
 /// A watcher that died is replaced after this.
 const AT_MOST: Duration = Duration::from_secs(600);
+
+/// What recovery may take of a pass: the others have their work, too.
+const RECOVERY: Duration = Duration::from_secs(120);
 
 /// A platform that hangs must not keep the others from being looked after.
 const LOOK: Duration = Duration::from_secs(60);
@@ -62,6 +65,22 @@ impl Default for WatchRequest {
     }
 }
 
+/// What may be told: see [`Notice::event`].
+const EVENTS: [&str; 12] = [
+    "lost",
+    "healed",
+    "damaged",
+    "renewed",
+    "lease-failed",
+    "unreachable",
+    "breaker-open",
+    "quota",
+    "expiring",
+    "recovered",
+    "gone",
+    "not-gone",
+];
+
 /// Something to be told.
 #[derive(Clone, Debug, Serialize)]
 pub struct Notice {
@@ -80,51 +99,57 @@ pub struct Notice {
 pub struct Watch {
     request: WatchRequest,
     /// Breakers that were open, and accounts that were filling: each is told once.
-    told: BTreeMap<String, ()>,
+    told: BTreeSet<String>,
     /// When the metrics were last set.
     shown_at: Option<Instant>,
 }
 
 impl Watch {
+    /// Counts every event from now on, from none: an increase is seen only of what was there before.
     pub fn new(request: WatchRequest) -> Self {
-        Watch { request, told: BTreeMap::new(), shown_at: None }
+        for event in EVENTS {
+            drop(metrics().notices.get_or_create(&Notices { event }));
+        }
+        Watch { request, told: BTreeSet::new(), shown_at: None }
     }
 
     /// Does what is due and nobody else is doing; gives what is to be told.
     ///
     /// # Errors
-    /// `Registry`. What a platform does not do is told.
+    /// `Registry`, when there is nothing to tell: what was found out is told, whatever fails after it. What a platform does
+    /// not do is told, too.
     pub async fn pass(&mut self, manager: &Manager, within: Duration) -> Result<Vec<Notice>> {
         let deadline = Instant::now() + within;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let registry = manager.registry();
-        let mut notices = in_turn(registry, "recover", RECOVER_EVERY, recovered(manager, left())).await?;
+        let (registry, mut pass) = (manager.registry(), Pass::default());
+        let recovery = recovered(manager, left().min(RECOVERY));
+        pass.take(in_turn(registry, "recover", RECOVER_EVERY, recovery).await);
         for (platform, account) in manager.all_accounts() {
+            if left().is_zero() {
+                break;
+            }
             let name = format!("health/{platform}/{account}");
             let look = self.look(manager, &platform, &account, left().min(LOOK));
-            notices.extend(in_turn(registry, &name, self.next_look(), look).await?);
+            pass.take(in_turn(registry, &name, self.next_look(), look).await);
         }
-        notices.extend(in_turn(registry, "leases", LEASES_EVERY, keep_leases(manager, left())).await?);
+        pass.take(in_turn(registry, "leases", LEASES_EVERY, keep_leases(manager, left())).await);
         let endings = keep_from_expiring(manager, self.request.heal, left());
-        for ending in in_turn(registry, "expiry", EXPIRY_EVERY, endings).await? {
-            self.tell_ending(ending, &mut notices);
-        }
+        let endings = in_turn(registry, "expiry", EXPIRY_EVERY, endings).await;
+        pass.take(endings.map(|endings| self.told_of(endings)));
         let steps = apply_lifecycle(manager, false, left());
-        notices.extend(lifecycle_notices(in_turn(registry, "lifecycle", LIFECYCLE_EVERY, steps).await?));
+        let steps = in_turn(registry, "lifecycle", LIFECYCLE_EVERY, steps).await;
+        pass.take(steps.map(lifecycle_notices));
         if registry.audit().verifying_key().is_ok() {
-            in_turn(registry, "checkpoint", CHECKPOINT_EVERY, registry.audit().checkpoint()).await?;
+            let checkpoint = in_turn(registry, "checkpoint", CHECKPOINT_EVERY, registry.audit().checkpoint());
+            pass.take(checkpoint.await.map(|_| Vec::new()));
         }
-        self.tell_breakers(manager, &mut notices).await;
-        self.tell_quotas(manager, &mut notices).await?;
+        pass.take(Ok(self.told_breakers(manager).await));
+        pass.take(self.told_quotas(manager).await);
         if self.shown_at.is_none_or(|at| at.elapsed() >= SHOWN_EVERY) {
-            status(manager).await?;
+            pass.take(status(manager).await.map(|_| Vec::new()));
             self.shown_at = Some(Instant::now());
         }
-        for notice in &notices {
-            metrics().notices.get_or_create(&Notices { event: notice.event }).inc();
-            tracing::info!(event = notice.event, platform = ?notice.platform, "{}", notice.what);
-        }
-        Ok(notices)
+        pass.end()
     }
 
     /// A tenth more or less, so that watchers and accounts do not keep step.
@@ -159,7 +184,7 @@ impl Watch {
         let begun = Instant::now();
         let found = match reconcile(manager, &request, within).await {
             Ok(found) => found,
-            Err(error) if error.kind() == crate::error::ErrorKind::SafetyLimit => {
+            Err(error) if error.kind() == ErrorKind::SafetyLimit => {
                 return Ok(vec![here("lost", error.message().to_owned())]);
             }
             Err(error) => return Err(error),
@@ -184,7 +209,10 @@ impl Watch {
             let what = evidence.unwrap_or_else(|| format!("{platform} does not have {} any more", replica.remote_id));
             notices.push(Notice { digest, remote_id: Some(replica.remote_id), ..here(event, what) });
         }
-        notices.extend(self.sample(manager, platform, account, begun + within).await?);
+        match self.sample(manager, platform, account, begun + within).await {
+            Ok(sampled) => notices.extend(sampled),
+            Err(error) => tracing::warn!(%platform, %error, "copies could not be read back"),
+        }
         Ok(notices)
     }
 
@@ -204,7 +232,8 @@ impl Watch {
             if Instant::now() >= deadline {
                 break;
             }
-            let record = manager.get(&digest.to_string()).await?;
+            // It may be gone by now.
+            let Ok(record) = manager.get(&digest.to_string()).await else { continue };
             let found = check_replica(manager, &record, &replica, true, deadline).await?;
             let event = match found.verdict {
                 Verdict::Healthy | Verdict::Unknown => continue,
@@ -218,63 +247,117 @@ impl Watch {
         Ok(notices)
     }
 
-    async fn tell_breakers(&mut self, manager: &Manager, notices: &mut Vec<Notice>) {
+    async fn told_breakers(&mut self, manager: &Manager) -> Vec<Notice> {
+        let mut notices = Vec::new();
         for health in manager.health().await {
             for breaker in &health.health.breakers {
                 let key = format!("breaker/{}/{}/{}", health.platform, health.account, breaker.operation);
                 let is_open = breaker.breaker.state == BreakerState::Open;
                 let what = format!("{} {} is left in peace", health.platform, breaker.operation);
                 let (platform, account) = (Some(health.platform.clone()), Some(health.account.clone()));
-                self.tell_once(
-                    key,
-                    is_open,
-                    notices,
-                    Notice { event: "breaker-open", platform, account, digest: None, remote_id: None, what },
-                );
+                let notice = Notice { event: "breaker-open", platform, account, digest: None, remote_id: None, what };
+                notices.extend(self.once(key, is_open, notice));
             }
         }
+        notices
     }
 
-    async fn tell_quotas(&mut self, manager: &Manager, notices: &mut Vec<Notice>) -> Result<()> {
+    async fn told_quotas(&mut self, manager: &Manager) -> Result<Vec<Notice>> {
+        let mut notices = Vec::new();
         for info in manager.platforms().await? {
-            let Some(most) = info.capabilities.max_files.as_ref().map(|fact| fact.value) else { continue };
-            let is_filling = info.files as f64 >= most as f64 * FILLING;
-            let what = format!("{} holds {} of {most} files", info.platform, info.files);
-            let (platform, account) = (Some(info.platform.clone()), Some(info.account.clone()));
-            let key = format!("quota/{}/{}", info.platform, info.account);
-            self.tell_once(
-                key,
-                is_filling,
-                notices,
-                Notice { event: "quota", platform, account, digest: None, remote_id: None, what },
-            );
+            let most_files = info.capabilities.max_files.as_ref().map(|fact| fact.value);
+            let most_bytes = info.capabilities.max_total_bytes.as_ref().map(|fact| fact.value);
+            for (of, held, most) in [("files", info.files, most_files), ("bytes", info.bytes, most_bytes)] {
+                let Some(most) = most else { continue };
+                let is_filling = held as f64 >= most as f64 * FILLING;
+                let what = format!("{} holds {held} of {most} {of}", info.platform);
+                let (platform, account) = (Some(info.platform.clone()), Some(info.account.clone()));
+                let key = format!("quota/{}/{}/{of}", info.platform, info.account);
+                let notice = Notice { event: "quota", platform, account, digest: None, remote_id: None, what };
+                notices.extend(self.once(key, is_filling, notice));
+            }
         }
-        Ok(())
+        Ok(notices)
     }
 
-    fn tell_ending(&mut self, Ending { expiring, renewed }: Ending, notices: &mut Vec<Notice>) {
+    fn told_of(&mut self, endings: Vec<Ending>) -> Vec<Notice> {
+        // Those that are not among them any more are over, and may be forgotten.
+        let now: BTreeSet<String> = endings.iter().map(|ending| ending_key(&ending.expiring)).collect();
+        self.told.retain(|key| !key.starts_with(ENDING) || now.contains(key));
+        endings.into_iter().filter_map(|ending| self.told_ending(ending)).collect()
+    }
+
+    fn told_ending(&mut self, Ending { expiring, renewed }: Ending) -> Option<Notice> {
+        let key = ending_key(&expiring);
         let Expiring { digest, name, replica } = expiring;
         let at = replica.expires_at.map(|at| at.to_string()).unwrap_or_default();
         let ends = format!("{} drops {name:?} at {at}", replica.platform);
-        let (event, what, remote_id) = match renewed {
-            Some(Ok(new)) => {
-                ("renewed", format!("{} has {name:?} as {} now", new.platform, new.remote_id), new.remote_id)
-            }
-            Some(Err(error)) => ("expiring", format!("{ends}: {}", error.message()), replica.remote_id.clone()),
-            None => ("expiring", ends, replica.remote_id.clone()),
+        let notice = |event, remote_id, what| Notice {
+            event,
+            platform: Some(replica.platform.clone()),
+            account: Some(replica.account.clone()),
+            digest: Some(digest),
+            remote_id: Some(remote_id),
+            what,
         };
-        let (platform, account) = (Some(replica.platform), Some(replica.account));
-        let key = format!("expiring/{}", replica.remote_id);
-        let notice = Notice { event, platform, account, digest: Some(digest), remote_id: Some(remote_id), what };
-        self.tell_once(key, true, notices, notice);
+        match renewed {
+            Some(Ok(new)) => {
+                let what = format!("{} has {name:?} as {} now", new.platform, new.remote_id);
+                Some(notice("renewed", new.remote_id, what))
+            }
+            Some(Err(error)) => {
+                let what = format!("{ends}: {}", error.message());
+                self.once(key, true, notice("expiring", replica.remote_id.clone(), what))
+            }
+            None => self.once(key, true, notice("expiring", replica.remote_id.clone(), ends)),
+        }
     }
 
-    /// Tells it when it begins to be so, and again only after it had ended.
-    fn tell_once(&mut self, key: String, is_so: bool, notices: &mut Vec<Notice>, notice: Notice) {
+    /// The notice when it begins to be so, and again only after it had ended.
+    fn once(&mut self, key: String, is_so: bool, notice: Notice) -> Option<Notice> {
         match is_so {
-            false => drop(self.told.remove(&key)),
-            true if self.told.insert(key, ()).is_none() => notices.push(notice),
-            true => {}
+            true => self.told.insert(key).then_some(notice),
+            false => {
+                self.told.remove(&key);
+                None
+            }
+        }
+    }
+}
+
+/// What begins the keys of copies that are about to be dropped.
+const ENDING: &str = "expiring/";
+
+fn ending_key(expiring: &Expiring) -> String {
+    format!("{ENDING}{}/{}", expiring.replica.platform, expiring.replica.remote_id)
+}
+
+/// What one pass found out, and what went wrong first.
+#[derive(Default)]
+struct Pass {
+    notices: Vec<Notice>,
+    trouble: Option<Error>,
+}
+
+impl Pass {
+    fn take(&mut self, told: Result<Vec<Notice>>) {
+        match told {
+            Ok(notices) => self.notices.extend(notices),
+            Err(error) => {
+                tracing::warn!(%error, "a part of watching failed; it is tried again later");
+                self.trouble.get_or_insert(error);
+            }
+        }
+    }
+
+    fn end(self) -> Result<Vec<Notice>> {
+        for notice in &self.notices {
+            metrics().notices.get_or_create(&Notices { event: notice.event }).inc();
+            tracing::info!(event = notice.event, platform = ?notice.platform, "{}", notice.what);
+        }
+        match self.trouble {
+            Some(error) if self.notices.is_empty() => Err(error),
+            _ => Ok(self.notices),
         }
     }
 }
@@ -370,7 +453,7 @@ async fn keep_leases(manager: &Manager, within: Duration) -> Result<Vec<Notice>>
         if !manager.registry().is_held(&lease).await? {
             continue;
         }
-        let before = manager.get(&lease.digest.to_string()).await?.replicas;
+        let Ok(FileRecord { replicas: before, .. }) = manager.get(&lease.digest.to_string()).await else { continue };
         let ensured = manager.ensure(&lease.digest.to_string(), request, &Transfers::default()).await;
         let told = |event, what| Notice {
             event,

@@ -124,7 +124,7 @@ pub async fn judge(world: &World, store: &Store, manager: &Manager) -> BTreeMap<
     let erased = erased_copies(store).await;
     assert_eq!(count(store, came).await, count(store, "SELECT COUNT(*) FROM platform_file_registry").await + erased);
     let went = "SELECT COUNT(*) FROM audit_log WHERE record LIKE '%\"decision\":\"done\"%'
-                   AND (action IN ('delete', 'lose', 'expire', 'evict') OR action = 'turn' AND record LIKE '%\"into\":\"deleted\"%')";
+                   AND (action IN ('delete', 'lose', 'expire', 'evict'))";
     let gone = "SELECT COUNT(*) FROM platform_file_registry WHERE status = 'deleted'";
     assert_eq!(count(store, went).await, count(store, gone).await + erased);
     if !store.is_postgres() {

@@ -52,7 +52,7 @@ fn every_fault_is_said_at_once_with_its_place_and_a_suggestion() {
     assert_eq!(error.kind(), ErrorKind::Config);
     for said in [
         "settings.toml:1: retry.max_atempts: unknown setting; did you mean retry.max_attempts?",
-        "settings.toml:2: deadline: must be seconds, such as 30, \"30s\" or \"5m\", not \"soon\"",
+        "settings.toml:2: deadline: must be seconds, such as 30, or \"30s\", \"5m\", \"2h\" or \"90d\", not \"soon\"",
         "settings.toml:4: upload.paranoid: must be true or false, not 1",
         "settings.toml:6: platforms.moonshot.tier: must be a whole number from 0 to 5, not 9",
         "environment variable EXAI_FILES_HTTP__STALL_TIMEOUTS: http.stall_timeouts: unknown setting; did you mean http.stall_timeout?",

@@ -158,7 +158,7 @@ impl Script {
         let life = Duration::from_secs(60);
         let leased = self.manager.lease(&self.name("file"), ensure_on("zai"), life, &Transfers::default()).await;
         if let Ok((_, lease)) = leased {
-            let _ = self.manager.extend_hold(&lease.id, life).await;
+            let _ = self.manager.extend_lease(&lease.id, life).await;
             let _ = self.manager.registry().release(&lease.id).await;
         }
         if let Ok(pin) = self.manager.hold(&self.name("file"), HoldKind::Pin, None).await {

@@ -87,15 +87,7 @@ async fn a_page_of_someone_else_is_no_word_that_a_file_is_gone() {
             world.fault("moonshot", operation, json!("always"), json!({"kind": "html", "status": status}));
         }
         manager.delete("a.txt", None, DEADLINE).await.unwrap_err();
-        let ask = EnsureRequest {
-            account: None,
-            platform: platform("moonshot"),
-            purpose: None,
-            max_age: Duration::ZERO,
-            min_ttl: Duration::ZERO,
-            when_full: None,
-            deadline: DEADLINE,
-        };
+        let ask = EnsureRequest::new(platform("moonshot"), DEADLINE);
         manager.ensure("a.txt", ask, &Transfers::default()).await.unwrap_err();
         assert_eq!(world.files("moonshot").len(), 1);
     }
@@ -191,15 +183,7 @@ async fn a_file_written_a_moment_ago_is_found_again_when_its_copy_is_lost() {
     let wanted = UploadRequest { source: Source::Path(path), name: None, ..request("", "", &["moonshot"]) };
     let first = upload(&manager, wanted).await.unwrap().replicas[0].remote_id.clone();
     world.admin("DELETE", &format!("/files/moonshot/{first}"), serde_json::Value::Null);
-    let ask = EnsureRequest {
-        platform: platform("moonshot"),
-        account: None,
-        purpose: None,
-        max_age: Duration::ZERO,
-        min_ttl: Duration::ZERO,
-        when_full: None,
-        deadline: DEADLINE,
-    };
+    let ask = EnsureRequest::new(platform("moonshot"), DEADLINE);
     let healed = manager.ensure("fresh.txt", ask, &Transfers::default()).await.unwrap();
     assert_ne!(healed.remote_id, first);
     assert_eq!(world.files("moonshot").len(), 1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exai_files::blobs::{Blobs, Place};
-use exai_files::clock::Timestamp;
+use exai_files::clock::{Clock as _, SystemClock, Timestamp};
 use exai_files::content::Source;
 use exai_files::error::ErrorKind;
 use exai_files::manager::{EnsureRequest, Manager, ManagerOptions, Transfers, UploadRequest};
@@ -118,6 +118,10 @@ async fn a_delete_that_was_cut_short_is_done_again() {
 
 /// What a process left that died before it sent the file at `path`.
 async fn leave_planned(manager: &Manager, path: &Path) {
+    leave_planned_until(manager, path, None).await;
+}
+
+async fn leave_planned_until(manager: &Manager, path: &Path, needed_until: Option<Timestamp>) {
     let bytes = std::fs::read(path).unwrap();
     let new = NewIntent {
         placement: Placement {
@@ -131,7 +135,7 @@ async fn leave_planned(manager: &Manager, path: &Path) {
         size: bytes.len() as u64,
         mime: "text/plain".to_owned(),
         owner: None,
-        needed_until: None,
+        needed_until,
         keep: Keep::AsItIs,
     };
     let Claim::Ours(claim) = manager.registry().intend(new, Vec::new()).await.unwrap() else { panic!() };
@@ -331,8 +335,13 @@ async fn a_lost_file_is_made_anew_from_its_kept_copy_and_a_damaged_copy_is_not_b
     assert_eq!((error.kind(), world.files("moonshot").len()), (ErrorKind::NotFound, 0));
     let found = check_copies(&manager, 1.0, DEADLINE).await.unwrap();
     assert_eq!(found.damaged, [placed.digest]);
-    assert_eq!(check_copies(&manager, 1.0, DEADLINE).await.unwrap().checked, 0, "it is no copy any more");
-    assert!(collect_copies(&manager, false).await.unwrap().removed.is_empty(), "it was written a moment ago");
+    let blob = folder.join("sha256").join(&hex[..2]).join(&hex);
+    std::fs::remove_file(&blob).unwrap();
+    assert_eq!(check_copies(&manager, 0.0, DEADLINE).await.unwrap().missing, [placed.digest], "and is still");
+    std::fs::write(&blob, "precious").unwrap();
+    assert_eq!(check_copies(&manager, 0.0, DEADLINE).await.unwrap().read, 1, "what was lost is read");
+    manager.ensure("p.txt", ensure_on("moonshot"), &Transfers::default()).await.unwrap();
+    assert!(collect_copies(&manager, false).await.unwrap().removed.is_empty());
 }
 
 #[tokio::test]
@@ -364,4 +373,68 @@ async fn a_copy_that_does_not_live_long_enough_is_renewed_before_the_old_one_goe
     assert_eq!(recover(&manager, DEADLINE).await.unwrap().len(), 1);
     assert_eq!(world.files("zai").len(), 1, "a day later it goes");
     assert_eq!(manager.get("a.txt").await.unwrap().replicas[0].remote_id, renewed.remote_id);
+}
+
+#[tokio::test]
+async fn a_renewal_that_was_cut_short_is_finished_and_what_was_trashed_since_stays_so() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let registry = directory.path().join("r.db");
+    let path = directory.path().join("a.txt");
+    let (manager, store) = (world.manager(&registry), databases::open(&databases::place(&registry)));
+    known(&manager, &path).await;
+    leave_planned(&manager, &path).await;
+    manager.trash("a.txt").await.unwrap();
+    recover_with(&manager, &store).await;
+    assert!(manager.get("a.txt").await.unwrap().trashed_at.is_some(), "it was put there after it was begun");
+    manager.restore("a.txt").await.unwrap();
+    let first = manager.get("a.txt").await.unwrap().replicas[0].clone();
+
+    let soon = SystemClock.now().plus(Duration::from_secs(60));
+    let ends = "UPDATE platform_file_registry SET expires_at = ?1 WHERE status = 'active'";
+    store.write(move |session| session.execute(ends, bind![soon])).await.unwrap();
+    leave_planned_until(&manager, &path, Some(soon.plus(Duration::from_secs(60)))).await;
+    let_leases_run_out(&store).await;
+    let steps = recover(&manager, DEADLINE).await.unwrap();
+    assert_eq!((steps.len(), steps[0].result), (1, RecoveryResult::Finished), "{steps:?}");
+    assert_ne!(manager.get("a.txt").await.unwrap().replicas[0].remote_id, first.remote_id);
+    assert!(manager.registry().recoveries().await.unwrap().iter().all(|left| left.kind == Unfinished::Delete));
+}
+
+#[tokio::test]
+async fn what_was_given_up_on_its_platform_is_erased_too() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let registry = directory.path().join("r.db");
+    let (manager, store) = (world.manager(&registry), databases::open(&databases::place(&registry)));
+    upload(&manager, request("hello", "a.txt", &["moonshot"])).await.unwrap();
+    let given_up = "UPDATE platform_file_registry SET status = 'error'";
+    store.write(move |session| session.execute(given_up, &[])).await.unwrap();
+    let erased = manager.erase("a.txt", DEADLINE).await.unwrap();
+    assert_eq!((erased.replicas.len(), world.files("moonshot").len()), (1, 0));
+}
+
+#[tokio::test]
+async fn only_this_registrys_copies_are_collected_and_only_what_nobody_needs() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Folder(folder.path().to_owned());
+    let with_copies = |manager: Manager| manager.with_copies(Blobs::open(&place).unwrap());
+    let registry = folder.path().join("r.db");
+    let (manager, store) = (with_copies(world.manager(&registry)), databases::open(&databases::place(&registry)));
+    let other = with_copies(world.manager_of("other", Path::new(":memory:")));
+    upload(&other, request("of another", "b.txt", &["moonshot"])).await.unwrap();
+    let archived = upload(&manager, request("archived", "a.txt", &["moonshot"])).await.unwrap();
+    manager.archive("a.txt", None, DEADLINE).await.unwrap();
+    let blobs = folder.path().join("sha256");
+    let away = folder.path().join("away");
+    std::fs::rename(&blobs, &away).unwrap();
+    assert_eq!(check_copies(&manager, 0.0, DEADLINE).await.unwrap().missing, [archived.digest], "it is not mounted");
+    std::fs::rename(&away, &blobs).unwrap();
+    let long_ago = if store.is_postgres() { "'epoch'" } else { "0" };
+    let old = format!("UPDATE kept_copies SET kept_at = {long_ago}");
+    store.write(move |session| session.execute(&old, &[])).await.unwrap();
+    assert!(collect_copies(&manager, false).await.unwrap().removed.is_empty());
+    assert_eq!(check_copies(&manager, 0.0, DEADLINE).await.unwrap().read, 1);
+    manager.ensure("a.txt", ensure_on("zai"), &Transfers::default()).await.unwrap();
 }

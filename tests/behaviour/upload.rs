@@ -195,15 +195,7 @@ async fn an_expired_replica_is_never_handed_out_again() {
 }
 
 fn ensure_request(platform: &str, max_age: Duration) -> EnsureRequest {
-    EnsureRequest {
-        platform: PlatformId::new(platform).unwrap(),
-        account: None,
-        purpose: None,
-        max_age,
-        min_ttl: Duration::ZERO,
-        when_full: None,
-        deadline: DEADLINE,
-    }
+    EnsureRequest { max_age, ..EnsureRequest::new(PlatformId::new(platform).unwrap(), DEADLINE) }
 }
 
 #[tokio::test]
@@ -341,4 +333,32 @@ async fn a_deadline_covers_queue_retries_and_transfer() {
     let error = upload(&world.manager(memory()), wanted).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::OutcomeUnknown | ErrorKind::TimedOut), "{error:?}");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn ensure_gives_the_copy_for_the_purpose_that_was_asked_for() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.jsonl");
+    std::fs::write(&path, "{}\n").unwrap();
+    let manager = world.manager(memory());
+    let batch = UploadRequest { purpose: Some("batch".into()), ..path_request(&path, &["moonshot"]) };
+    let first = upload(&manager, batch).await.unwrap();
+    let extract = EnsureRequest { purpose: Some("file-extract".into()), ..ensure_request("moonshot", Duration::MAX) };
+    let replica = manager.ensure("a.jsonl", extract, &Transfers::default()).await.unwrap();
+    assert_eq!(replica.purpose.as_str(), "file-extract");
+    assert_ne!(replica.remote_id, first.replicas[0].remote_id);
+}
+
+#[tokio::test]
+async fn a_delete_that_may_have_been_heard_is_not_undone_by_a_later_refusal() {
+    let world = World::new();
+    let manager = world.manager(memory());
+    upload(&manager, request("hello", "a.txt", &["moonshot"])).await.unwrap();
+    world.fault("moonshot", "delete", json!({"next": 1}), json!({"kind": "lost_reply"}));
+    let refusal = json!({"kind": "status", "status": 403, "body": {"error": {"message": "no", "type": "permission_denied_error"}}});
+    world.fault("moonshot", "delete", json!("always"), refusal);
+    let error = manager.delete("a.txt", None, DEADLINE).await.unwrap_err();
+    assert!(error.is_ambiguous(), "{error:?}");
+    assert!(manager.get("a.txt").await.unwrap().replicas.is_empty(), "the platform does not have it any more");
 }

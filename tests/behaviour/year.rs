@@ -100,15 +100,8 @@ impl Year {
         for _ in 0..how_many {
             let number = self.random.random_range(0..FILES);
             let platform = *["moonshot", "zai"].choose(&mut self.random).unwrap();
-            let request = EnsureRequest {
-                platform: PlatformId::new(platform).unwrap(),
-                account: None,
-                purpose: None,
-                max_age: Duration::ZERO,
-                min_ttl: DAY,
-                when_full: None,
-                deadline: DEADLINE,
-            };
+            let anywhere = EnsureRequest::new(PlatformId::new(platform).unwrap(), DEADLINE);
+            let request = EnsureRequest { min_ttl: DAY, ..anywhere };
             let ensured = self.manager.ensure(&digest(number).to_string(), request, &Transfers::default()).await;
             match ensured {
                 Ok(replica) => {

@@ -10,6 +10,7 @@ import click
 from exai_files.cli import output
 from exai_files.cli.group import Session, cli
 from exai_files.cli.options import as_json, dry_run
+from exai_files.sizes import in_units
 
 if TYPE_CHECKING:
     from exai_files.database import DatabaseStatus
@@ -62,7 +63,7 @@ def _print_status(status: DatabaseStatus, as_json: bool) -> None:
     if as_json:
         output.print_json(status)
         return
-    click.echo(f"{status.database}: schema {status.version} of {status.latest}, {output.size(status.size)}")
+    click.echo(f"{status.database}: schema {status.version} of {status.latest}, {in_units(status.size)}")
     for missing in status.drift:
         click.echo(f"  {missing}")
 
@@ -109,4 +110,4 @@ def db_maintain(session: Session, keep_days: float, dry_run: bool, as_json: bool
         return
     for table, rows in report.removed.items():
         click.echo(f"{table}: {rows} rows {'would be ' if dry_run else ''}removed")
-    click.echo(f"{output.size(report.size_before)} before, {output.size(report.size_after)} now")
+    click.echo(f"{in_units(report.size_before)} before, {in_units(report.size_after)} now")

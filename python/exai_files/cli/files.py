@@ -12,7 +12,9 @@ import click
 from exai_files.cli import output
 from exai_files.cli.group import Session, cli
 from exai_files.cli.options import as_json, dry_run, each, fields, one_platform, some_metadata, some_tags, timeout
+from exai_files.cli.removing import confirm, doomed, print_doomed, print_left, yes
 from exai_files.errors import NotFoundError
+from exai_files.sizes import in_units
 
 if TYPE_CHECKING:
     from exai_files.records import FileRecord
@@ -52,7 +54,7 @@ def ls(session: Session, /, remote: bool, as_json: bool, **wanted: Any) -> None:
             else:
                 places = ", ".join(replica.platform for replica in record.replicas) or "-"
                 tags = " ".join(f"#{tag}" for tag in record.tags)
-                rows.append((output.short(record.digest), record.name, output.size(record.size), places, tags))
+                rows.append((output.short(record.digest), record.name, in_units(record.size), places, tags))
         output.table(rows, ("DIGEST", "NAME", "SIZE", "WHERE", "TAGS"))
 
 
@@ -61,7 +63,7 @@ def _print_remote(files: list[Any], as_json: bool) -> None:
     for file in files:
         if as_json:
             output.print_json(file)
-        size = "-" if file.size is None else output.size(file.size)
+        size = "-" if file.size is None else in_units(file.size)
         rows.append((file.id, file.name or "-", size, file.purpose or "-", file.status))
     if not as_json:
         output.table(rows, ("ID", "NAME", "SIZE", "PURPOSE", "STATUS"))
@@ -72,16 +74,17 @@ def _print_remote(files: list[Any], as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def stat(session: Session, file: str, as_json: bool) -> None:
-    """Show one file and each of its copies.
+    """Show one file, each of its copies, and what holds it.
 
     FILE is a digest or at least six characters of one, a remote id, or an exact name.
     """
     with session.client() as client:
         record = client.get(file)
+        holds = client.holds(record)
     if as_json:
-        output.print_json(record)
+        output.print_json({**vars(record), "holds": holds})
         return
-    click.echo(f"{output.printable(record.name)}  {output.size(record.size)} ({record.size} bytes)  {record.mime}")
+    click.echo(f"{output.printable(record.name)}  {in_units(record.size)} ({record.size} bytes)  {record.mime}")
     click.echo(record.digest)
     _print_labels(record)
     rows = [
@@ -97,12 +100,15 @@ def stat(session: Session, file: str, as_json: bool) -> None:
         for replica in record.replicas
     ]
     output.table(rows, ("PLATFORM", "ACCOUNT", "PURPOSE", "ID", "CONTENT", "VERIFIED", "EXPIRES"))
+    output.print_holds(holds)
 
 
 def _print_labels(record: FileRecord) -> None:
     said = [f"owner {record.owner}"] if record.owner else []
     said += [f"#{tag}" for tag in record.tags]
     said += [f"{field}={json.dumps(value, ensure_ascii=False)}" for field, value in record.metadata.items()]
+    if record.keep_until:
+        said.append(f"wanted until {record.keep_until:%Y-%m-%d %H:%M}Z")
     if record.trashed_at:
         said.append(f"in the trash since {record.trashed_at:%Y-%m-%d %H:%M}Z")
     if said:
@@ -172,7 +178,7 @@ def download(session: Session, file: str, to: str, platform: str | None, timeout
     if as_json:
         output.print_json(done)
     else:
-        click.echo(f"{done.path}  {output.size(done.size)}  from {done.platform}")
+        click.echo(f"{done.path}  {in_units(done.size)}  from {done.platform}")
 
 
 def _warn_if_text(session: Session, kind: str, platform: str) -> None:
@@ -189,6 +195,7 @@ def _warn_if_text(session: Session, kind: str, platform: str) -> None:
 @click.option("--to", required=True, metavar="NAME", help="The platform to put them on, first.")
 @click.option("--purpose", metavar="NAME", help="What they are for there.")
 @timeout
+@dry_run
 @as_json
 @click.pass_obj
 def mv(
@@ -198,15 +205,28 @@ def mv(
     to: str,
     purpose: str | None,
     timeout: float | None,
+    dry_run: bool,
     as_json: bool,
 ) -> int:
     """Put files on one platform and then take them off another."""
+    if from_ == to:
+        raise click.UsageError(f"--from {from_} --to {to}: name two platforms")
     with session.client() as client:
+        if dry_run:
+            for platform in (from_, to):
+                client.capabilities(platform)  # raises for a name that nobody knows
+            return each(files, lambda file: doomed(client.get(file), from_), lambda r: _print_moving(r, to), as_json)
 
         def move(file: str) -> FileRecord:
             return client.move(file, from_=from_, to=to, purpose=purpose, timeout=timeout)
 
         return each(files, move, lambda record: _print_moved(record, from_, to), as_json)
+
+
+def _print_moving(record: FileRecord, to: str) -> None:
+    for replica in record.replicas:
+        name = output.printable(record.name)
+        click.echo(f"{name}: {replica.platform} {replica.remote_id} would be moved to {to}")
 
 
 def _print_moved(record: FileRecord, from_: str, to: str) -> None:
@@ -217,7 +237,7 @@ def _print_moved(record: FileRecord, from_: str, to: str) -> None:
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @one_platform
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes
 @timeout
 @dry_run
 @as_json
@@ -236,42 +256,17 @@ def rm(
         if platform is not None:
             client.capabilities(platform)  # raises for a name that nobody knows
         if dry_run:
-            return each(files, lambda file: _doomed(client.get(file), platform), _print_doomed, as_json)
+            return each(files, lambda file: doomed(client.get(file), platform), print_doomed, as_json)
         if not yes:
             for file in files:
                 with contextlib.suppress(NotFoundError):  # said when its turn comes
-                    _print_doomed(_doomed(client.get(file), platform), err=True)
-            _confirm()
-        return each(files, lambda file: client.delete(file, platform=platform, timeout=timeout), _print_left, as_json)
+                    print_doomed(doomed(client.get(file), platform), err=True)
+            confirm("rm deletes from platforms", "Delete?")
 
+        def delete(file: str) -> FileRecord:
+            return client.delete(file, platform=platform, timeout=timeout)
 
-def _doomed(record: FileRecord, platform: str | None) -> FileRecord:
-    """The record with only those copies that `rm` would delete."""
-    import dataclasses
-
-    there = record.on(platform) if platform else None
-    replicas = tuple(r for r in record.replicas if platform is None or (there and r.platform == there.platform))
-    if not replicas:
-        place = platform or "any platform"
-        raise NotFoundError(f"{record.name!r} is not on {place}", hint="`exai-files stat` shows where it is")
-    return dataclasses.replace(record, replicas=replicas)
-
-
-def _print_doomed(record: FileRecord, *, err: bool = False) -> None:
-    name = output.printable(record.name)
-    for replica in record.replicas:
-        click.echo(f"{name}: {replica.platform} {replica.remote_id} would be deleted", err=err)
-
-
-def _print_left(record: FileRecord) -> None:
-    places = ", ".join(replica.platform for replica in record.replicas)
-    click.echo(f"{output.printable(record.name)}: deleted" + (f"; still on {places}" if places else ""))
-
-
-def _confirm() -> None:
-    if not sys.stdin or not sys.stdin.isatty():
-        raise click.UsageError("rm deletes from platforms: add --yes")
-    click.confirm("Delete?", abort=True, err=True)
+        return each(files, delete, lambda record: print_left(record, "deleted"), as_json)
 
 
 @cli.command()

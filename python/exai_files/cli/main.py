@@ -10,11 +10,32 @@ from pathlib import Path
 
 import click
 
-from exai_files.cli import config, db, files, lifecycle, output, platforms, reconcile, sim, upkeep, upload, watch
+from exai_files.cli import (
+    audit,
+    check,
+    config,
+    copies,
+    db,
+    files,
+    holds,
+    lifecycle,
+    output,
+    platforms,
+    reconcile,
+    recover,
+    sim,
+    status,
+    upload,
+    watch,
+)
 from exai_files.cli.group import cli
 from exai_files.errors import Error
 
-COMMANDS = (upload, files, reconcile, watch, upkeep, platforms, lifecycle, config, db, sim)
+COMMANDS = (
+    *(upload, files, check, holds, lifecycle),
+    *(reconcile, watch, recover, copies, audit, status),
+    *(platforms, config, db, sim),
+)
 """The modules whose commands there are, imported for that."""
 
 __all__ = ["main"]

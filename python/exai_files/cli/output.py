@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from exai_files import errors
+from exai_files.sizes import in_units
 
 if TYPE_CHECKING:
+    from exai_files.holds import Hold
     from exai_files.records import FileRecord, Replica
 
 SCHEMA = 1
@@ -111,32 +113,22 @@ def print_json(value: object) -> None:
     click.echo(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=not is_unicode))
 
 
-def size(count: int) -> str:
-    """A number of bytes for people, in powers of ten: `48.2 kB`."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
 def short(digest: str) -> str:
     """Enough of a digest to name a file by."""
     return digest.removeprefix("sha256:")[:12]
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
+def table(rows: Sequence[Sequence[str]], header: Sequence[str], *, err: bool = False) -> None:
     """Columns padded to their widest cell; wide (Chinese) characters count for two."""
     if not rows:
         return
     cells = [[printable(cell).replace("\n", "\\n") for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if (sys.stderr if err else sys.stdout).isatty():
         cells.insert(0, list(header))
     widths = [max(_width(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
         padded = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(padded).rstrip())
+        click.echo("  ".join(padded).rstrip(), err=err)
 
 
 def _width(text: str) -> int:
@@ -151,6 +143,11 @@ def place(replica: Replica) -> str:
     return f"{replica.platform} {sign}"
 
 
+def print_holds(holds: Sequence[Hold]) -> None:
+    rows = [(h.id, h.kind, h.platform or "-", h.until.isoformat() if h.until else "-", h.reason or "") for h in holds]
+    table(rows, ("ID", "KIND", "PLATFORM", "UNTIL", "REASON"))
+
+
 def print_uploaded(record: FileRecord) -> None:
     places = "  ".join(place(replica) for replica in record.replicas)
-    click.echo(f"{short(record.digest)}  {printable(record.name)}  {size(record.size)}  {places}")
+    click.echo(f"{short(record.digest)}  {printable(record.name)}  {in_units(record.size)}  {places}")

@@ -10,9 +10,10 @@ import click
 from exai_files.cli import output
 from exai_files.cli.group import Session, cli
 from exai_files.cli.options import as_json
+from exai_files.sizes import in_units
 
 if TYPE_CHECKING:
-    from exai_files.records import BreakerMode
+    from exai_files.health import BreakerMode
 
 
 @cli.group()
@@ -39,7 +40,7 @@ def platforms_ls(session: Session, as_json: bool) -> None:
             info.account,
             str(info.capabilities["base_url"]),
             f"{info.files} files",
-            output.size(info.bytes),
+            in_units(info.bytes),
         )
         for info in infos
     ]

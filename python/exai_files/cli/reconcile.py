@@ -9,6 +9,7 @@ import click
 from exai_files.cli import output
 from exai_files.cli.group import Session, cli
 from exai_files.cli.options import as_json, timeout
+from exai_files.sizes import in_units
 
 if TYPE_CHECKING:
     from exai_files.records import Difference, Reconciliation
@@ -65,7 +66,7 @@ _HEADER = ("", "PLATFORM", "ACCOUNT", "ID", "NAME", "SIZE", "ACTION")
 
 
 def _row(difference: Difference, apply: bool) -> tuple[str, ...]:
-    size = "-" if difference.size is None else output.size(difference.size)
+    size = "-" if difference.size is None else in_units(difference.size)
     said = list(difference.why)
     if difference.action != "none":
         said.append(
@@ -81,7 +82,7 @@ def _print_summary(done: Reconciliation) -> None:
     for unasked in done.unasked:
         click.echo(f"exai-files: {unasked.platform} ({unasked.account}) could not be asked: {unasked.why}", err=True)
     differ = sum(difference.sign != "=" for difference in done.differences)
-    orphans = output.size(sum(orphan.size or 0 for orphan in done.orphans))
+    orphans = in_units(sum(orphan.size or 0 for orphan in done.orphans))
     click.echo(
         f"exai-files: {done.equal} equal, {differ} not; {len(done.orphans)} remote files ({orphans}) that no row explains",
         err=True,

@@ -25,6 +25,7 @@ from exai_files.cli.options import (
     wanted_for,
 )
 from exai_files.errors import Error, InvalidRequestError
+from exai_files.sizes import in_units
 
 if TYPE_CHECKING:
     from exai_files.client import Client
@@ -115,9 +116,9 @@ def _print_plan(plan: UploadPlan) -> None:
     for target in plan.targets:
         what = "is there already" if target.is_there else f"would be sent as {target.remote_name!r}"
         name = output.printable(plan.name)
-        click.echo(f"{name}  {output.size(plan.size)}  {target.platform} ({target.purpose}): {what}")
+        click.echo(f"{name}  {in_units(plan.size)}  {target.platform} ({target.purpose}): {what}")
         for gone in target.evictions:
-            click.echo(f"  {output.printable(gone.name)}  {output.size(gone.size)}  would be taken off to make room")
+            click.echo(f"  {output.printable(gone.name)}  {in_units(gone.size)}  would be taken off to make room")
 
 
 async def _upload(

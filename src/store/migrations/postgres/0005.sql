@@ -15,4 +15,9 @@ CREATE TABLE IF NOT EXISTS moves (
 );
 ALTER TABLE recoveries
     DROP CONSTRAINT IF EXISTS recoveries_kind_check,
-    ADD CONSTRAINT recoveries_kind_check CHECK (kind IN ('upload', 'delete', 'move'))
+    ADD CONSTRAINT recoveries_kind_check CHECK (kind IN ('upload', 'delete', 'move'));
+
+-- Why a noted copy is not to be relied on: 'begun', 'removed', 'missing', 'damaged'; NULL while it is there.
+ALTER TABLE kept_copies ADD COLUMN IF NOT EXISTS gone text;
+-- How long a copy that is being made has to live.
+ALTER TABLE upload_intents ADD COLUMN IF NOT EXISTS needed_until timestamptz

@@ -31,3 +31,8 @@ CREATE TABLE recoveries (
 ) WITHOUT ROWID;
 INSERT INTO recoveries SELECT * FROM recoveries_before;
 DROP TABLE recoveries_before;
+
+-- Why a noted copy is not to be relied on: 'begun', 'removed', 'missing', 'damaged'; NULL while it is there.
+ALTER TABLE kept_copies ADD COLUMN gone TEXT;
+-- How long a copy that is being made has to live.
+ALTER TABLE upload_intents ADD COLUMN needed_until INTEGER;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use exai_files::audit::{AuditKey, AuditOptions, Event};
 use exai_files::clock::{Clock, SystemClock, Timestamp};
 use exai_files::content::Source;
-use exai_files::credentials::ApiKey;
+use exai_files::credentials::{ApiKey, KeySource};
 use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
 use exai_files::model::{
     AccountId, ContentKind, Digest, FileRecord, Fingerprint, Identity, Origin, PlatformId, Purpose, Replica,
@@ -286,7 +286,7 @@ fn manager_of(registry: Registry, url: &str) -> Outcomes<Manager> {
     let resilience = Arc::new(Resilience::new(&platform, &account, &options, &shared));
     let mut profile = moonshot("intl")?;
     url.clone_into(&mut profile.capabilities.base_url);
-    let key = Arc::new(ApiKey::new(Secret::new("sk-load"))?);
+    let key = Arc::new(ApiKey::new(KeySource::given(Secret::new("sk-load"), "the load"))?);
     let http = HttpClient::new(&HttpOptions::default())?;
     let connection = Connection {
         platform: Arc::new(FilesApi::new(profile, account, http, key, clock.clone(), resilience.clone())),

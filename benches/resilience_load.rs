@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use exai_files::clock::{Clock, SystemClock, Timestamp};
-use exai_files::credentials::ApiKey;
+use exai_files::credentials::{ApiKey, KeySource};
 use exai_files::manager::{Connection, Manager, ManagerOptions};
 use exai_files::metrics::metrics;
 use exai_files::model::{AccountId, PlatformId, Secret};
@@ -91,7 +91,7 @@ fn manager(urls: &[(&str, &str)], shared: &SharedState, rates: Rates, breaker: B
         (*url).clone_into(&mut profile.capabilities.base_url);
         let account = AccountId::new("default");
         let resilience = Arc::new(Resilience::new(&PlatformId::new(name)?, &account, &options, shared));
-        let key = Arc::new(ApiKey::new(Secret::new(key))?);
+        let key = Arc::new(ApiKey::new(KeySource::given(Secret::new(key), "a test"))?);
         let http = HttpClient::new(&HttpOptions::default())?;
         connections.push(Connection {
             platform: Arc::new(FilesApi::new(profile, account, http, key, clock.clone(), resilience.clone())),

@@ -166,7 +166,7 @@ fn connection(
             .with_hint(error.hint().unwrap_or_default())
     };
     let credentials: Arc<dyn CredentialProvider> = match platform.auth_is_jwt {
-        true => Arc::new(ZhipuJwt::new(&account.key, clock.clone()).map_err(of_platform)?),
+        true => Arc::new(ZhipuJwt::new(account.key.clone(), clock.clone()).map_err(of_platform)?),
         false => Arc::new(ApiKey::new(account.key.clone()).map_err(of_platform)?),
     };
     let mut profile = profile(platform)?;

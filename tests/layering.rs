@@ -69,7 +69,7 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     // edges
-    ("config", &["clock", "error", "model", "policy"]),
+    ("config", &["clock", "credentials", "error", "model", "policy"]),
     (
         "connect",
         &[

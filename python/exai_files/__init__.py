@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from exai_files.records import (
         Choice,
         Content,
+        CredentialStatus,
         Difference,
         Download,
         Eviction,
@@ -96,6 +97,7 @@ __all__ = [
     "Copies",
     "CopyCheck",
     "CopyCollection",
+    "CredentialStatus",
     "Database",
     "DatabaseStatus",
     "Departure",

@@ -16,7 +16,7 @@ from exai_files.files import AsyncFiles
 from exai_files.holds import AsyncHolding
 from exai_files.lifecycle import AsyncLifecycle
 from exai_files.platforms import AsyncPlatforms
-from exai_files.records import Setting
+from exai_files.records import CredentialStatus, Setting
 from exai_files.recovery import AsyncRecovery
 from exai_files.status import Status, asked
 from exai_files.uploads import AsyncUploads
@@ -93,6 +93,10 @@ class AsyncClient(AsyncUploads, AsyncFiles, AsyncHolding, AsyncPlatforms):
     @twin_of(Client.settings)
     def settings(self) -> list[Setting]:
         return self._calls.settings()
+
+    @twin_of(Client.credentials)
+    async def credentials(self, *, check: bool = False) -> list[CredentialStatus]:
+        return await asyncio.to_thread(self._calls.credentials, check)
 
     @twin_of(Client.close)
     async def close(self) -> None:

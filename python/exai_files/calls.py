@@ -31,6 +31,7 @@ from exai_files.health import FileHealth, PlatformHealth
 from exai_files.overrides import overrides_of
 from exai_files.records import (
     Content,
+    CredentialStatus,
     Download,
     FileRecord,
     PlatformInfo,
@@ -304,6 +305,9 @@ class Calls:
             "min_age": int(span(min_age)),
         }
         return Call(self.core.reconcile(as_json(request), in_seconds(timeout)), Reconciliation._from_core)
+
+    def credentials(self, check: bool) -> list[CredentialStatus]:
+        return [CredentialStatus(**status) for status in self.core.credentials(check)]
 
     def settings(self) -> list[Setting]:
         return [Setting(**setting) for setting in self.core.settings()]

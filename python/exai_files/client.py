@@ -18,7 +18,7 @@ from exai_files.files import Files
 from exai_files.holds import Holding
 from exai_files.lifecycle import Lifecycle
 from exai_files.platforms import Platforms
-from exai_files.records import Setting
+from exai_files.records import CredentialStatus, Setting
 from exai_files.recovery import Recovery
 from exai_files.status import Status, asked
 from exai_files.uploads import Uploads
@@ -128,6 +128,16 @@ class Client(Uploads, Files, Holding, Platforms):
     def audit(self) -> Audit:
         """What happened to files, in a log that nobody can alter quietly."""
         return Audit(self._calls.core.audit())
+
+    def credentials(self, *, check: bool = False) -> list[CredentialStatus]:
+        """How each account comes by its key, and whether it is there; never the key.
+
+        A key is taken from the call, else from `api_key_command`, `api_key_file` or a variable.
+
+        Args:
+            check: Run the commands that print keys, too, for up to 60 s each.
+        """
+        return self._calls.credentials(check)
 
     def settings(self) -> list[Setting]:
         """Every setting in force and where it came from; secrets are withheld."""

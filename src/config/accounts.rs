@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{AccountConfig, Config, read_key};
-use crate::model::{AccountId, Secret};
+use serde::Serialize;
+
+use super::{AccountConfig, Config};
+use crate::credentials::{KeySource, fingerprint};
+use crate::model::{AccountId, PlatformId, Secret};
 
 impl Config {
     /// The account of the platform's own key, where there is one, and those that have a table of their own.
@@ -24,17 +27,18 @@ impl Config {
             }
             let faults_before = faults.len();
             let mut key = self.key(&path, &variables, faults);
-            if name == own && !self.values.contains_key(&format!("{path}.api_key_file")) {
+            if name == own && !self.is_kept_elsewhere(&path) {
                 // A key that the platform's own settings give is this account's, before any variable.
                 key = self.given_key(&format!("platforms.{platform}"), faults).or(key);
             }
             match key {
-                Some(key) => match accounts.iter().find(|other| other.key.expose() == key.expose()) {
+                Some(key) => match accounts.iter().find(|other| is_same(&other.key, &key)) {
                     Some(other) => faults.push(format!("{path}: its key is the key of {}, too", other.id)),
                     None => accounts.push(self.account(platform, &name, key)),
                 },
                 None if faults.len() == faults_before => {
-                    faults.push(format!("{path}: there is no key; set {} or api_key_file", variables.join(" or ")));
+                    let variables = variables.join(" or ");
+                    faults.push(format!("{path}: there is no key; set {variables}, api_key_file or api_key_command"));
                 }
                 None => {}
             }
@@ -49,7 +53,7 @@ impl Config {
     }
 
     /// With the account's own settings, and else the platform's.
-    fn account(&self, platform: &str, name: &str, key: Secret) -> AccountConfig {
+    fn account(&self, platform: &str, name: &str, key: KeySource) -> AccountConfig {
         let count = |setting: &str| {
             let own = self.count(&format!("platforms.{platform}.accounts.{name}.{setting}"));
             own.or_else(|| self.count(&format!("platforms.{platform}.{setting}")))
@@ -90,24 +94,94 @@ impl Config {
         vec![format!("{usual}_API_KEY_{}", variable_part(name))]
     }
 
-    /// From the call, or the file that the settings name.
-    fn given_key(&self, path: &str, faults: &mut Vec<String>) -> Option<Secret> {
+    /// From the call, or the file or the command that the settings name.
+    fn given_key(&self, path: &str, faults: &mut Vec<String>) -> Option<KeySource> {
         if let Some(key) = self.text(&format!("{path}.api_key")) {
-            return Some(Secret::new(key));
+            return Some(KeySource::given(Secret::new(key), "the call"));
+        }
+        if let Some(words) = self.words(&format!("{path}.api_key_command")) {
+            return Some(KeySource::Command(words));
         }
         let file = format!("{path}.api_key_file");
         let (_, origin) = self.values.get(&file)?;
-        read_key(&self.path(&file)?).map_err(|why| faults.push(format!("{origin}: {file}: {why}"))).ok()
+        let source = KeySource::File(self.path(&file)?);
+        match source.read() {
+            Ok(_) => Some(source),
+            Err(error) => {
+                faults.push(format!("{origin}: {file}: {}", error.message()));
+                None
+            }
+        }
     }
 
-    fn key(&self, path: &str, variables: &[String], faults: &mut Vec<String>) -> Option<Secret> {
-        let is_given =
-            ["api_key", "api_key_file"].iter().any(|name| self.values.contains_key(&format!("{path}.{name}")));
-        if is_given {
+    fn key(&self, path: &str, variables: &[String], faults: &mut Vec<String>) -> Option<KeySource> {
+        if self.is_kept_elsewhere(path) || self.values.contains_key(&format!("{path}.api_key")) {
             return self.given_key(path, faults);
         }
-        let set = variables.iter().find_map(|variable| self.env.get(variable).filter(|key| !key.trim().is_empty()));
-        set.map(|key| Secret::new(key.trim()))
+        let set = variables.iter().find_map(|variable| {
+            let key = self.env.get(variable).map(|key| key.trim()).filter(|key| !key.is_empty())?;
+            Some((variable, Secret::new(key)))
+        });
+        set.map(|(variable, key)| KeySource::given(key, format!("variable {variable}")))
+    }
+
+    /// In a file or behind a command.
+    fn is_kept_elsewhere(&self, path: &str) -> bool {
+        ["api_key_file", "api_key_command"].iter().any(|name| self.values.contains_key(&format!("{path}.{name}")))
+    }
+}
+
+/// Where an account's key comes from, and whether it is there. Never the key.
+#[derive(Clone, Debug, Serialize)]
+pub struct CredentialStatus {
+    pub platform: PlatformId,
+    /// `None` where there is no key.
+    pub account: Option<AccountId>,
+    /// The place: "variable MOONSHOT_API_KEY", "file /etc/key", "command pass", "the call".
+    pub source: Option<String>,
+    /// Tells keys apart: 8 hexadecimal characters. Of a command it is known only when it was run.
+    pub fingerprint: Option<String>,
+    /// What is wrong, or where a key would be looked for.
+    pub problem: Option<String>,
+}
+
+impl Config {
+    /// How each account comes by its key. With `runs_commands`, commands are run for that. Blocking.
+    pub fn credentials(&self, runs_commands: bool) -> Vec<CredentialStatus> {
+        let mut statuses = Vec::new();
+        for platform in &self.platforms {
+            let nothing = CredentialStatus {
+                platform: platform.id.clone(),
+                account: None,
+                source: None,
+                fingerprint: None,
+                problem: None,
+            };
+            for account in &platform.accounts {
+                let is_asked = runs_commands || !matches!(account.key, KeySource::Command(_));
+                let (fingerprint, problem) = match is_asked.then(|| account.key.read()).transpose() {
+                    Ok(key) => (key.as_ref().map(fingerprint), None),
+                    Err(error) => (None, Some(error.message().to_owned())),
+                };
+                let (account, source) = (Some(account.id.clone()), Some(account.key.to_string()));
+                statuses.push(CredentialStatus { account, source, fingerprint, problem, ..nothing.clone() });
+            }
+            if platform.accounts.is_empty() {
+                let variables = platform.key_variables.join(" or ");
+                let problem = Some(format!("no key: set {variables}, api_key_file or api_key_command"));
+                statuses.push(CredentialStatus { problem, ..nothing });
+            }
+        }
+        statuses
+    }
+}
+
+/// A command is not run to find that out.
+fn is_same(one: &KeySource, other: &KeySource) -> bool {
+    match (one, other) {
+        (KeySource::Command(one), KeySource::Command(other)) => one == other,
+        (KeySource::Command(_), _) | (_, KeySource::Command(_)) => false,
+        _ => one.read().is_ok_and(|one| other.read().is_ok_and(|other| one.expose() == other.expose())),
     }
 }
 

@@ -77,6 +77,7 @@ fn value(setting: &Setting) -> String {
     }
     match (setting.default, setting.kind) {
         ("", Kind::Path) => format!("\"/etc/exai-files/{}\"", setting.path.trim_start_matches(PLATFORM)),
+        ("", Kind::Words) => "[\"pass\", \"show\", \"moonshot\"]".into(),
         ("", Kind::BaseUrl) => "\"https://api.moonshot.cn/v1\"".into(),
         ("", Kind::OneOf(words)) => format!("{:?}", words[0]),
         ("", Kind::DatabaseUrl) => "\"postgres://localhost/exai_files\"".into(),

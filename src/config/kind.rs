@@ -25,6 +25,8 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// A list of strings.
     Names,
+    /// A program and its arguments.
+    Words,
     /// An http(s) base URL without user information.
     BaseUrl,
     /// An http(s) proxy.
@@ -72,6 +74,12 @@ impl Kind {
             Kind::Names => {
                 let names = value.as_array().filter(|names| names.iter().all(Value::is_string));
                 names.map(|names| json!(names)).ok_or("must be a list of names, such as [\"moonshot\"]".into())
+            }
+            Kind::Words => {
+                let words = value.as_array().filter(|words| !words.is_empty() && words.iter().all(Value::is_string));
+                words
+                    .map(|words| json!(words))
+                    .ok_or("must be a program and its arguments, such as [\"pass\", \"show\", \"moonshot\"]".into())
             }
             Kind::BaseUrl => text().ok_or("must be a URL".into()).and_then(base_url).map(Value::String),
             Kind::ProxyUrl => {

@@ -253,6 +253,7 @@ fn from_text(setting: &Setting, text: &str) -> Value {
         Kind::Count { .. } | Kind::Bytes => text.trim().parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Seconds { .. } => text.trim().parse::<f64>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Purposes => serde_json::from_str(text).unwrap_or(Value::Null),
+        Kind::Words => serde_json::from_str(text).unwrap_or_else(|_| text.split_whitespace().collect()),
         _ => Value::String(text.to_owned()),
     }
 }

@@ -17,11 +17,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::credentials::KeySource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, PlatformId, Secret};
 use crate::policy::quota::WhenFull;
 use crate::policy::retention::Rule;
 
+pub use accounts::CredentialStatus;
 pub use kind::database_url;
 pub use layers::Origin;
 
@@ -94,7 +96,7 @@ pub struct PlatformConfig {
 #[derive(Clone, Debug)]
 pub struct AccountConfig {
     pub id: AccountId,
-    pub key: Secret,
+    pub key: KeySource,
     pub tier: Option<u64>,
     pub requests_per_minute: Option<u32>,
     pub uploads_per_minute: Option<u32>,
@@ -164,6 +166,7 @@ impl Config {
     pub fn settings(&self) -> Vec<EffectiveSetting> {
         let withheld = |path: &str, value: &Value| match path {
             "http.proxy" => Value::from(without_user_info(value.as_str().unwrap_or_default())),
+            path if path.ends_with("api_key_command") => without_arguments(value),
             _ => value.clone(),
         };
         self.values
@@ -192,6 +195,12 @@ impl Config {
 
     pub fn text(&self, path: &str) -> Option<&str> {
         self.value(path).and_then(Value::as_str)
+    }
+
+    /// A program and its arguments.
+    pub fn words(&self, path: &str) -> Option<Vec<String>> {
+        let words = self.value(path)?.as_array()?;
+        Some(words.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
     pub fn path(&self, path: &str) -> Option<PathBuf> {
@@ -342,16 +351,9 @@ fn expand_home(text: &str) -> PathBuf {
     }
 }
 
-/// A key file that others may read is no secret.
-pub(super) fn read_key(path: &std::path::Path) -> std::result::Result<Secret, String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let metadata = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err("may be read by others; chmod 600 it".into());
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let key = text.trim();
-    if key.is_empty() { Err("is empty".into()) } else { Ok(Secret::new(key)) }
+/// What a command is told may be a secret.
+fn without_arguments(words: &Value) -> Value {
+    words.get(0).into_iter().cloned().chain([Value::from("…")]).collect()
 }
 
 fn without_user_info(text: &str) -> String {

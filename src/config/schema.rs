@@ -23,6 +23,7 @@ const fn setting(path: &'static str, kind: Kind, default: &'static str, doc: &'s
 pub(super) const OF_AN_ACCOUNT: &[&str] = &[
     "api_key_env",
     "api_key_file",
+    "api_key_command",
     "api_key",
     "tier",
     "requests_per_minute",
@@ -267,7 +268,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("platforms.*.base_url", Kind::BaseUrl, "", "In place of the platform's own."),
     setting("platforms.*.account", Kind::Text, "\"default\"", "Your name for the account; remote ids belong to it."),
     setting("platforms.*.api_key_env", Kind::Text, "", "Variable that holds the key."),
-    setting("platforms.*.api_key_file", Kind::Path, "", "File that holds the key, readable by nobody else."),
+    setting(
+        "platforms.*.api_key_file",
+        Kind::Path,
+        "",
+        "File that holds the key, readable by nobody else. One that is replaced is used at the next call.",
+    ),
+    setting(
+        "platforms.*.api_key_command",
+        Kind::Words,
+        "",
+        "Command that prints the key, as words; run at the first call, and again when the platform refuses its key.",
+    ),
     setting("platforms.*.api_key", Kind::Secret, "", ""),
     setting(
         "platforms.*.auth",

@@ -2,43 +2,32 @@
 
 use async_trait::async_trait;
 
-use super::{CredentialProvider, fingerprint};
-use crate::clock::Timestamp;
-use crate::error::{Error, ErrorKind, Result};
+use super::keys::{Keys, checked};
+use super::{CredentialProvider, KeySource, Refusal, fingerprint};
+use crate::error::Result;
 use crate::model::Secret;
 
 #[derive(Debug)]
-pub struct ApiKey {
-    key: Secret,
-    fingerprint: String,
-}
+pub struct ApiKey(Keys);
 
 impl ApiKey {
     /// # Errors
-    /// `Config` when the key is empty or has characters that no header may have.
-    pub fn new(key: Secret) -> Result<Self> {
-        if key.expose().is_empty() || !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "the API key is empty or has blanks or other unsendable characters",
-            )
-            .with_hint("copy it again from the platform's console, without quotes or line ends"));
+    /// `Config` when a given key is empty or has characters that no header may have; others are read at the first call.
+    pub fn new(source: KeySource) -> Result<Self> {
+        if let KeySource::Given { key, .. } = &source {
+            checked(key)?;
         }
-        Ok(ApiKey { fingerprint: fingerprint(&key), key })
+        Ok(ApiKey(Keys::new(source)))
     }
 }
 
 #[async_trait]
 impl CredentialProvider for ApiKey {
     async fn credential(&self) -> Result<Secret> {
-        Ok(self.key.clone())
+        Ok(self.0.current().await?.secret)
     }
 
-    fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
-    fn renew(&self, _server_time: Option<Timestamp>) -> bool {
-        false
+    fn refused(&self, credential: &Secret, _why: Refusal) -> bool {
+        self.0.refuse(&fingerprint(credential))
     }
 }

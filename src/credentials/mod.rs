@@ -1,6 +1,8 @@
 //! Where the `Authorization` header comes from.
 
 mod api_key;
+mod keys;
+mod source;
 mod zhipu_jwt;
 
 use std::fmt;
@@ -13,22 +15,33 @@ use crate::error::Result;
 use crate::model::Secret;
 
 pub use api_key::ApiKey;
+pub use source::KeySource;
 pub use zhipu_jwt::ZhipuJwt;
+
+/// Why a platform would not have a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its time is over, by the platform's clock.
+    Expired { server_time: Option<Timestamp> },
+    /// The platform does not know it.
+    Unknown,
+}
 
 /// Gives a fresh credential for one account.
 #[async_trait]
 pub trait CredentialProvider: Send + Sync + fmt::Debug {
     /// What goes behind `Bearer`.
+    ///
+    /// # Errors
+    /// `Config` when it cannot be had; `Unauthenticated` when all there is was refused.
     async fn credential(&self) -> Result<Secret>;
 
-    /// Tells keys apart without showing them: 8 hexadecimal characters.
-    fn fingerprint(&self) -> &str;
-
-    /// The platform calls the credential expired; `server_time` is its clock. `true` when there will be a new one.
-    fn renew(&self, server_time: Option<Timestamp>) -> bool;
+    /// The platform has refused this one. `true` when there may be another by now.
+    fn refused(&self, credential: &Secret, why: Refusal) -> bool;
 }
 
-fn fingerprint(secret: &Secret) -> String {
+/// Tells keys apart without showing them: 8 hexadecimal characters.
+pub fn fingerprint(secret: &Secret) -> String {
     let digest = digest(&SHA256, format!("exai-files fingerprint {}", secret.expose()).as_bytes());
     digest.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }

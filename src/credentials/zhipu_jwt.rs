@@ -3,7 +3,7 @@
 //! `exp` and `timestamp` are in milliseconds, not in RFC 7519's seconds. A token lives 210 s and is renewed after
 //! 180 s; when the platform finds one expired all the same, the machine's clock is wrong and the platform's is used.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::hmac;
 
-use super::{CredentialProvider, fingerprint};
+use super::keys::Keys;
+use super::{CredentialProvider, KeySource, Refusal};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Secret;
@@ -26,52 +27,62 @@ const RENEW_AFTER: Duration = Duration::from_secs(180);
 const HEADER: &str = r#"{"alg":"HS256","sign_type":"SIGN","typ":"JWT"}"#;
 
 pub struct ZhipuJwt {
-    id: String,
-    key: hmac::Key,
-    fingerprint: String,
+    keys: Keys,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    token: Option<(Timestamp, Secret)>,
+    token: Option<Token>,
     /// Microseconds the platform's clock is ahead of ours, as far as that has mattered.
     offset: i64,
 }
 
+struct Token {
+    made_at: Timestamp,
+    token: Secret,
+    /// The fingerprint of the key it was made from.
+    of: String,
+}
+
 impl std::fmt::Debug for ZhipuJwt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ZhipuJwt({})", self.fingerprint)
+        write!(f, "ZhipuJwt({:?})", self.keys)
     }
 }
 
 impl ZhipuJwt {
     /// # Errors
-    /// `Config` when the key is not of the form `id.secret`.
-    pub fn new(key: &Secret, clock: Arc<dyn Clock>) -> Result<Self> {
-        let parts: Vec<&str> = key.expose().split('.').collect();
-        let [id, secret] = parts[..] else { return Err(malformed()) };
-        let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-        if !plain(id) || !plain(secret) {
-            return Err(malformed());
+    /// `Config` when a given key is not of the form `id.secret`; others are read at the first call.
+    pub fn new(source: KeySource, clock: Arc<dyn Clock>) -> Result<Self> {
+        if let KeySource::Given { key, .. } = &source {
+            parts(key)?;
         }
-        Ok(ZhipuJwt {
-            id: id.to_owned(),
-            key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
-            fingerprint: fingerprint(key),
-            clock,
-            state: Mutex::default(),
-        })
+        Ok(ZhipuJwt { keys: Keys::new(source), clock, state: Mutex::default() })
     }
 
-    fn sign(&self, now: Timestamp) -> Secret {
-        let (id, exp, timestamp) = (&self.id, now.plus(LIFE).unix_millis(), now.unix_millis());
-        let payload = format!(r#"{{"api_key":"{id}","exp":{exp},"timestamp":{timestamp}}}"#);
-        let signed = format!("{}.{}", BASE64.encode(HEADER), BASE64.encode(payload));
-        let signature = hmac::sign(&self.key, signed.as_bytes());
-        Secret::new(format!("{signed}.{}", BASE64.encode(signature)))
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+fn parts(key: &Secret) -> Result<(&str, &str)> {
+    let parts: Vec<&str> = key.expose().split('.').collect();
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    match parts[..] {
+        [id, secret] if plain(id) && plain(secret) => Ok((id, secret)),
+        _ => Err(malformed()),
+    }
+}
+
+fn sign(key: &Secret, now: Timestamp) -> Result<Secret> {
+    let (id, secret) = parts(key)?;
+    let (exp, timestamp) = (now.plus(LIFE).unix_millis(), now.unix_millis());
+    let payload = format!(r#"{{"api_key":"{id}","exp":{exp},"timestamp":{timestamp}}}"#);
+    let signed = format!("{}.{}", BASE64.encode(HEADER), BASE64.encode(payload));
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), signed.as_bytes());
+    Ok(Secret::new(format!("{signed}.{}", BASE64.encode(signature))))
 }
 
 fn malformed() -> Error {
@@ -82,31 +93,36 @@ fn malformed() -> Error {
 #[async_trait]
 impl CredentialProvider for ZhipuJwt {
     async fn credential(&self) -> Result<Secret> {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let key = self.keys.current().await?;
+        let mut state = self.state();
         let now = Timestamp(self.clock.now().0 + state.offset);
-        if let Some((made, token)) = &state.token {
-            // A clock set back makes tokens of the future: make a new one then, too.
-            if *made <= now && now.since(*made) < RENEW_AFTER {
-                return Ok(token.clone());
-            }
+        // A clock set back makes tokens of the future: make a new one then, too.
+        let is_fresh =
+            |made: &&Token| made.of == key.fingerprint && made.made_at <= now && now.since(made.made_at) < RENEW_AFTER;
+        if let Some(made) = state.token.as_ref().filter(is_fresh) {
+            return Ok(made.token.clone());
         }
-        let token = self.sign(now);
-        state.token = Some((now, token.clone()));
+        let token = sign(&key.secret, now)?;
+        state.token = Some(Token { made_at: now, token: token.clone(), of: key.fingerprint });
         Ok(token)
     }
 
-    fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
-    fn renew(&self, server_time: Option<Timestamp>) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(server_time) = server_time {
-            state.offset = server_time.0 - self.clock.now().0;
-        }
+    fn refused(&self, credential: &Secret, why: Refusal) -> bool {
+        let mut state = self.state();
         // Another call that used the same one may have said so already.
-        state.token = None;
-        true
+        let made = state.token.take();
+        match why {
+            Refusal::Expired { server_time } => {
+                if let Some(server_time) = server_time {
+                    state.offset = server_time.0 - self.clock.now().0;
+                }
+                true
+            }
+            Refusal::Unknown => match made {
+                Some(made) if made.token.expose() == credential.expose() => self.keys.refuse(&made.of),
+                _ => self.keys.may_change(),
+            },
+        }
     }
 }
 
@@ -119,7 +135,7 @@ mod tests {
 
     fn at(millis: i64) -> (TestClock, ZhipuJwt) {
         let clock = TestClock::at(Timestamp(millis * 1_000));
-        let jwt = ZhipuJwt::new(&Secret::new(KEY), Arc::new(clock.clone())).unwrap();
+        let jwt = ZhipuJwt::new(KeySource::given(Secret::new(KEY), "a test"), Arc::new(clock.clone())).unwrap();
         (clock, jwt)
     }
 
@@ -146,8 +162,9 @@ mod tests {
     #[tokio::test]
     async fn a_refused_token_takes_over_the_platforms_clock() {
         let (_, jwt) = at(1_700_000_000_000);
-        jwt.credential().await.unwrap();
-        assert!(jwt.renew(Some(Timestamp::from_unix_seconds(1_700_000_600))));
+        let token = jwt.credential().await.unwrap();
+        let server_time = Some(Timestamp::from_unix_seconds(1_700_000_600));
+        assert!(jwt.refused(&token, Refusal::Expired { server_time }));
         let token = jwt.credential().await.unwrap();
         let payload = BASE64.decode(token.expose().split('.').nth(1).unwrap()).unwrap();
         assert!(String::from_utf8(payload).unwrap().contains("\"timestamp\":1700000600000"));
@@ -156,14 +173,19 @@ mod tests {
     #[tokio::test]
     async fn all_calls_that_shared_a_refused_token_may_try_again() {
         let (_, jwt) = at(1_700_000_000_000);
-        jwt.credential().await.unwrap();
-        assert!(jwt.renew(None) && jwt.renew(None));
+        let token = jwt.credential().await.unwrap();
+        let expired = Refusal::Expired { server_time: None };
+        assert!(jwt.refused(&token, expired) && jwt.refused(&token, expired));
+        let token = jwt.credential().await.unwrap();
+        assert!(!jwt.refused(&token, Refusal::Unknown), "there is no other key");
     }
 
     #[test]
     fn malformed_keys_are_refused_without_being_shown() {
         for key in ["", "abc", "a.b.c", ".b", "a.", "a b.c"] {
-            let error = ZhipuJwt::new(&Secret::new(key), Arc::new(crate::clock::SystemClock)).unwrap_err();
+            let error =
+                ZhipuJwt::new(KeySource::given(Secret::new(key), "a test"), Arc::new(crate::clock::SystemClock))
+                    .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(key.is_empty() || !format!("{error} {error:?}").contains(&format!("{key:?}")));
         }

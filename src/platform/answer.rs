@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::model::{ContentKind, FileObject, Purpose, RemoteStatus};
+use crate::model::{ContentKind, FileObject, Purpose, RemoteStatus, Secret};
 use crate::transport::Response;
 
 /// Unix times above this are in milliseconds (platform_api.md §6B).
@@ -26,6 +26,8 @@ pub(super) struct Answer {
     pub server_date: Option<Timestamp>,
     pub retry_after: Option<String>,
     pub retry_after_ms: Option<String>,
+    /// What its request was sent with.
+    pub credential: Option<Secret>,
 }
 
 impl Answer {
@@ -41,6 +43,7 @@ impl Answer {
             server_date: response.server_date(),
             retry_after: header("retry-after"),
             retry_after_ms: header("retry-after-ms"),
+            credential: response.credential().cloned(),
         }
     }
 

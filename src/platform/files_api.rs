@@ -15,7 +15,7 @@ use super::errors::{ErrorTable, Meaning};
 use super::retry_after::Hints;
 use super::{Deleted, ListQuery, Platform, RemoteContent, Upload};
 use crate::clock::Clock;
-use crate::credentials::CredentialProvider;
+use crate::credentials::{CredentialProvider, Refusal};
 use crate::error::{Delivery, Error, ErrorKind, PlatformContext, Result, Retry};
 use crate::failpoint::failpoint;
 use crate::model::{AccountId, ContentKind, FileObject, Operation, PlatformId, Purpose};
@@ -109,7 +109,7 @@ impl FilesApi {
         let response =
             self.http.send(request, deadline).await.map_err(|error| self.transport_error(operation, error))?;
         note_wait(response.waited());
-        Ok(response)
+        Ok(response.to(credential))
     }
 
     /// One request and its whole answer, which is a success.
@@ -165,11 +165,9 @@ impl FilesApi {
             ErrorKind::QuotaExceeded => hints.until_reset().or_else(|| hints.wait()),
             _ => hints.wait(),
         };
-        // Only an expired credential is worth another one.
-        let is_expired = meaning.kind == ErrorKind::Unauthenticated && meaning.retry != Retry::Never;
-        let retry = match is_expired && !self.credentials.renew(answer.server_date) {
-            true => Retry::Never,
-            false => meaning.retry,
+        let retry = match meaning.kind {
+            ErrorKind::Unauthenticated => self.with_another_credential(answer, meaning.retry),
+            _ => meaning.retry,
         };
         Error::new(meaning.kind, format!("{} answered {operation} with {}: {message}", self.id(), answer.status))
             .with_hint(hint(meaning.kind, self.id()))
@@ -177,6 +175,19 @@ impl FilesApi {
             .with_retry(retry, wait)
             .with_platform_fault(meaning.breaker)
             .with_delivery(delivery(operation, answer.status, meaning))
+    }
+
+    /// Whether a refused request is worth a second one: only with another credential, and then once.
+    fn with_another_credential(&self, answer: &Answer, retry: Retry) -> Retry {
+        let why = match retry {
+            Retry::Never => Refusal::Unknown,
+            _ => Refusal::Expired { server_time: answer.server_date },
+        };
+        match answer.credential.as_ref().is_some_and(|refused| self.credentials.refused(refused, why)) {
+            true if retry == Retry::Never => Retry::Once,
+            true => retry,
+            false => Retry::Never,
+        }
     }
 
     fn meaning(&self, answer: &Answer, message: &str) -> Meaning {

@@ -156,6 +156,12 @@ impl Client {
         to_py(py, &settings)
     }
 
+    /// How each account comes by its key; with `runs_commands`, commands are run for that.
+    fn credentials(&self, py: Python<'_>, runs_commands: bool) -> PyResult<Py<PyAny>> {
+        let statuses = py.detach(|| value(&self.config.credentials(runs_commands)));
+        to_py(py, &statuses.map_err(|error| raise(py, &error))?)
+    }
+
     /// What a platform can do, connected or not.
     fn capabilities(&self, py: Python<'_>, platform: &str) -> PyResult<Py<PyAny>> {
         let known = capabilities(&self.config, platform).and_then(|known| value(&known));

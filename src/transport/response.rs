@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::{Phase, TransportError};
 use crate::clock::Timestamp;
+use crate::model::Secret;
 
 /// Status and headers, and a body to be read.
 #[derive(Debug)]
@@ -16,11 +17,22 @@ pub struct Response {
     waited: Duration,
     stall: Duration,
     deadline: Instant,
+    credential: Option<Secret>,
 }
 
 impl Response {
     pub(super) fn new(inner: reqwest::Response, waited: Duration, stall: Duration, deadline: Instant) -> Self {
-        Response { inner, waited, stall, deadline }
+        Response { inner, waited, stall, deadline, credential: None }
+    }
+
+    /// Notes what its request was sent with: an answer may be about that.
+    #[must_use]
+    pub fn to(self, credential: Secret) -> Self {
+        Response { credential: Some(credential), ..self }
+    }
+
+    pub fn credential(&self) -> Option<&Secret> {
+        self.credential.as_ref()
     }
 
     /// How long its headers took, from the request's last byte.

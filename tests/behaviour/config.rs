@@ -110,7 +110,7 @@ fn keys_in_settings_are_refused_and_never_shown() {
     assert!(error.message().contains("api_key_env") && !format!("{error} {error:?}").contains(canary));
     let config = load("", &[], json!({"platforms": {"moonshot": {"api_key": canary}}})).unwrap();
     assert!(!format!("{:?} {:?}", config.settings(), config).contains(canary));
-    assert_eq!(accounts(&config, "moonshot")[0].key.expose(), canary);
+    assert_eq!(accounts(&config, "moonshot")[0].key.read().unwrap().expose(), canary);
 }
 
 #[test]
@@ -124,14 +124,14 @@ fn a_key_file_that_others_may_read_is_refused() {
     assert!(load("", &[], call.clone()).unwrap_err().message().contains("chmod 600"));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let config = load("", &[], call).unwrap();
-    assert_eq!(accounts(&config, "moonshot")[0].key.expose(), "sk-from-file");
+    assert_eq!(accounts(&config, "moonshot")[0].key.read().unwrap().expose(), "sk-from-file");
 }
 
 #[test]
 fn keys_and_urls_come_under_every_name_in_use() {
     let key_of = |name: &str, env: &[(&str, &str)]| {
         let config = load("", env, json!({})).unwrap();
-        accounts(&config, name).first().map(|account| account.key.expose().to_owned())
+        accounts(&config, name).first().map(|account| account.key.read().unwrap().expose().to_owned())
     };
     for (variable, platform) in [
         ("MOONSHOT_API_KEY", "moonshot"),
@@ -159,7 +159,7 @@ fn an_account_has_its_own_settings_and_key_and_else_the_platforms() {
     let shown: Vec<_> = ["moonshot", "zai"]
         .iter()
         .flat_map(|name| accounts(&config, name))
-        .map(|a| (a.id.to_string(), a.key.expose().to_owned(), a.tier, a.concurrency, a.max_files))
+        .map(|a| (a.id.to_string(), a.key.read().unwrap().expose().to_owned(), a.tier, a.concurrency, a.max_files))
         .collect();
     assert_eq!(
         shown,

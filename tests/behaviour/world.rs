@@ -8,7 +8,7 @@ use std::time::Duration;
 use exai_files::audit::AuditOptions;
 use exai_files::clock::{Clock, SystemClock};
 use exai_files::content::Source;
-use exai_files::credentials::ApiKey;
+use exai_files::credentials::{ApiKey, KeySource};
 use exai_files::error::Result;
 use exai_files::manager::{Connection, Manager, ManagerOptions, Transfers, UploadRequest};
 use exai_files::model::{AccountId, FileRecord, PlatformId, Secret};
@@ -127,7 +127,7 @@ impl World {
         };
         profile.capabilities.base_url = self.reached_at(base_url);
         let http = HttpClient::new(&HttpOptions { timeouts, ..HttpOptions::default() }).unwrap();
-        let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
+        let key = Arc::new(ApiKey::new(KeySource::given(Secret::new(key), "a test")).unwrap());
         FilesApi::new(profile, AccountId::new(account), http, key, Arc::new(SystemClock), resilience)
     }
 
@@ -248,7 +248,7 @@ pub fn connection_of(name: &str, url: &str, clock: Arc<dyn Clock>, most_files: O
     profile.capabilities.base_url = url.to_owned();
     profile.capabilities.max_files = Some(Fact::new(most_files.unwrap_or(u64::MAX), "the test", "2026-11-25"));
     let http = HttpClient::new(&HttpOptions::default()).unwrap();
-    let key = Arc::new(ApiKey::new(Secret::new(key)).unwrap());
+    let key = Arc::new(ApiKey::new(KeySource::given(Secret::new(key), "a test")).unwrap());
     let resilience = resilience(name, "default", &SharedState::new(Memory::new(clock.clone())), &OPTIONS);
     let api = FilesApi::new(profile, AccountId::new("default"), http, key, clock, resilience.clone());
     Connection {

@@ -12,6 +12,7 @@ import click
 
 from exai_files.cli import (
     audit,
+    auth,
     check,
     config,
     copies,
@@ -34,7 +35,7 @@ from exai_files.errors import Error
 COMMANDS = (
     *(upload, files, check, holds, lifecycle),
     *(reconcile, watch, recover, copies, audit, status),
-    *(platforms, config, db, sim),
+    *(platforms, auth, config, db, sim),
 )
 """The modules whose commands there are, imported for that."""
 

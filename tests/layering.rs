@@ -98,6 +98,7 @@ const RULES: &[(&str, &[&str])] = &[
             "config",
             "connect",
             "content",
+            "credentials",
             "error",
             "manager",
             "metrics",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import json
@@ -95,6 +96,41 @@ def test_a_command_gives_the_key_and_another_one_when_that_is_refused(sim, tmp_p
             ["cat", "…"]
         ]
     assert len(sim.moonshot.files) == 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_function_gives_the_key_and_another_one_when_that_is_refused(sim, is_async):
+    accept(sim, OLD)
+    keys = iter([OLD, NEW, NEW])
+
+    def current():
+        return next(keys)
+
+    async def soon():
+        await asyncio.sleep(0)
+        return next(keys)
+
+    with client(sim, api_key=soon if is_async else current) as files:
+        files.upload(b"one", name="one.txt", to="moonshot")
+        accept(sim, NEW)
+        files.upload(b"two", name="two.txt", to="moonshot")
+        (moonshot,) = (status for status in files.credentials() if status.account)
+        assert moonshot.source.startswith("function test_a_function_gives")
+    assert len(sim.moonshot.files) == 2
+
+
+def test_a_function_that_gives_no_key_says_why_and_nothing_it_knows(sim):
+    def broken():
+        raise ValueError(OLD)
+
+    for function, said in ((broken, "raised ValueError"), (lambda: None, "gives no text"), (lambda: " ", "is empty")):
+        with client(sim, api_key=function) as files, pytest.raises(exai_files.ConfigError, match=said) as failed:
+            files.upload(b"one", name="one.txt", to="moonshot")
+        assert OLD not in str(failed.value)
+    accept(sim, OLD)
+    accounts = {"team": {"api_key": lambda: OLD}}
+    with client(sim, accounts=accounts) as files:
+        assert files.upload(b"one", name="one.txt", to="moonshot").replicas[0].account == "team"
 
 
 def test_a_command_sees_none_of_our_secrets(sim, tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from exai_files.arguments import (
 )
 from exai_files.errors import InvalidRequestError
 from exai_files.health import FileHealth, PlatformHealth
-from exai_files.overrides import overrides_of
+from exai_files.overrides import key_functions, overrides_of
 from exai_files.records import (
     Content,
     CredentialStatus,
@@ -109,6 +109,7 @@ class Calls:
             None if config_file is None else Path(config_file),
             dict(os.environ if environment is None else environment),
             overrides,
+            key_functions(platforms),
         )
         self.is_closed = False
 

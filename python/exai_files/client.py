@@ -36,7 +36,9 @@ class Client(Uploads, Files, Holding, Platforms):
     Args:
         config_file: Configuration file. Default: `EXAI_FILES_CONFIG`, `./exai-files.toml`, then the user's.
         registry: Registry file, ":memory:", or the URL of a PostgreSQL database for several hosts.
-        platforms: Settings by platform, e.g. `{"moonshot": {"api_key": key, "tier": 1}}`.
+        platforms: Settings by platform, e.g. `{"moonshot": {"api_key": key, "tier": 1}}`. A key may be a function without
+            arguments, also an async one, which runs in a loop of its own: it is called for the first request, and again
+            when the platform refuses what it gave.
         timeout: Default deadline of each call, in seconds or as timedelta: queues, retries and transfer together.
         settings: Any other settings, nested as in the configuration file.
         environment: Read instead of `os.environ`.

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from exai_files.arguments import Seconds, in_seconds
 from exai_files.errors import ConfigError
 
-__all__ = ["overrides_of"]
+__all__ = ["KeyFunction", "key_functions", "overrides_of"]
+
+KeyFunction = Callable[[], "str | Awaitable[str]"]
+"""Gives a key when it is asked."""
+
+_GIVEN = "given by a function"
+"""In the place of a key that a function gives."""
 
 
 def overrides_of(
@@ -25,10 +31,35 @@ def overrides_of(
         place = os.fspath(registry)
         _inner(overrides, "registry")["url" if "://" in place else "path"] = place
     for name, values in _table("platforms", platforms).items():
-        _inner(_inner(overrides, "platforms"), name).update(_table(f"platforms.{name}", values))
+        _inner(_inner(overrides, "platforms"), name).update(_without_functions(_table(f"platforms.{name}", values)))
     if timeout is not None:
         overrides["deadline"] = in_seconds(timeout)
     return json.dumps(overrides)
+
+
+def key_functions(platforms: Mapping[str, Mapping[str, Any]] | None) -> dict[str, KeyFunction]:
+    """The functions that give keys, by the path of their platform's or account's table."""
+    found: dict[str, KeyFunction] = {}
+    for name, values in _table("platforms", platforms).items():
+        _gather(f"platforms.{name}", _table(f"platforms.{name}", values), found)
+    return found
+
+
+def _gather(path: str, table: Mapping[str, Any], found: dict[str, KeyFunction]) -> None:
+    for name, value in table.items():
+        if name == "api_key" and callable(value):
+            found[path] = value
+        elif isinstance(value, Mapping):
+            _gather(f"{path}.{name}", value, found)
+
+
+def _without_functions(table: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(name: str, value: object) -> object:
+        if isinstance(value, Mapping):
+            return _without_functions(value)
+        return _GIVEN if name == "api_key" and callable(value) else value
+
+    return {name: plain(name, value) for name, value in table.items()}
 
 
 def _table(name: str, given: object) -> dict[str, Any]:

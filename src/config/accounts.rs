@@ -96,6 +96,9 @@ impl Config {
 
     /// From the call, or the file or the command that the settings name.
     fn given_key(&self, path: &str, faults: &mut Vec<String>) -> Option<KeySource> {
+        if let Some(giver) = self.givers.get(path) {
+            return Some(KeySource::Asked(giver.clone()));
+        }
         if let Some(key) = self.text(&format!("{path}.api_key")) {
             return Some(KeySource::given(Secret::new(key), "the call"));
         }
@@ -146,7 +149,7 @@ pub struct CredentialStatus {
 }
 
 impl Config {
-    /// How each account comes by its key. With `runs_commands`, commands are run for that. Blocking.
+    /// How each account comes by its key. With `runs_commands`, commands and functions are run for that. Blocking.
     pub fn credentials(&self, runs_commands: bool) -> Vec<CredentialStatus> {
         let mut statuses = Vec::new();
         for platform in &self.platforms {
@@ -158,8 +161,8 @@ impl Config {
                 problem: None,
             };
             for account in &platform.accounts {
-                let is_asked = runs_commands || !matches!(account.key, KeySource::Command(_));
-                let (fingerprint, problem) = match is_asked.then(|| account.key.read()).transpose() {
+                let is_read = runs_commands || !account.key.is_asked();
+                let (fingerprint, problem) = match is_read.then(|| account.key.read()).transpose() {
                     Ok(key) => (key.as_ref().map(fingerprint), None),
                     Err(error) => (None, Some(error.message().to_owned())),
                 };
@@ -180,7 +183,7 @@ impl Config {
 fn is_same(one: &KeySource, other: &KeySource) -> bool {
     match (one, other) {
         (KeySource::Command(one), KeySource::Command(other)) => one == other,
-        (KeySource::Command(_), _) | (_, KeySource::Command(_)) => false,
+        _ if one.is_asked() || other.is_asked() => false,
         _ => one.read().is_ok_and(|one| other.read().is_ok_and(|other| one.expose() == other.expose())),
     }
 }

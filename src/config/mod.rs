@@ -12,12 +12,13 @@ mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::credentials::KeySource;
+use crate::credentials::{KeyGiver, KeySource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, PlatformId, Secret};
 use crate::policy::quota::WhenFull;
@@ -42,6 +43,8 @@ pub struct Sources {
     pub env: BTreeMap<String, String>,
     /// From the call, nested as in the file; the only layer that may carry `platforms.*.api_key`.
     pub overrides: Value,
+    /// Who gives the key of a platform or an account, by the path of its table. There `api_key` says that there is one.
+    pub givers: BTreeMap<String, Arc<dyn KeyGiver>>,
 }
 
 /// One setting in force.
@@ -58,6 +61,7 @@ pub struct EffectiveSetting {
 pub struct Config {
     values: BTreeMap<String, (Value, Origin)>,
     env: BTreeMap<String, String>,
+    givers: BTreeMap<String, Arc<dyn KeyGiver>>,
     pub registry: PathBuf,
     pub default_platforms: Vec<PlatformId>,
     pub recovery_fallback: Vec<PlatformId>,
@@ -131,6 +135,7 @@ impl Config {
             user: None,
             values: layers.values,
             env: sources.env,
+            givers: sources.givers,
         };
         config.fill(&mut faults);
         config.forget_secrets();

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::model::Secret;
 
 pub use api_key::ApiKey;
-pub use source::KeySource;
+pub use source::{KeyGiver, KeySource};
 pub use zhipu_jwt::ZhipuJwt;
 
 /// Why a platform would not have a credential.

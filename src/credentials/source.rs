@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +32,17 @@ pub enum KeySource {
     File(PathBuf),
     /// What a command prints, as its words. It is run at the first call, and again when its key is refused.
     Command(Vec<String>),
+    /// What somebody gives who is asked, likewise.
+    Asked(Arc<dyn KeyGiver>),
+}
+
+/// Somebody who gives a key when asked.
+pub trait KeyGiver: Send + Sync + fmt::Debug {
+    /// For people, such as "function tokens.current".
+    fn name(&self) -> String;
+
+    /// A key, or why there is none, to be read after "it". Blocking.
+    fn give(&self) -> std::result::Result<Secret, String>;
 }
 
 impl fmt::Display for KeySource {
@@ -40,6 +52,7 @@ impl fmt::Display for KeySource {
             KeySource::File(path) => write!(f, "file {}", path.display()),
             // Its arguments may say where a key is, and are nobody's business.
             KeySource::Command(words) => write!(f, "command {}", words.first().map_or("", String::as_str)),
+            KeySource::Asked(giver) => f.write_str(&giver.name()),
         }
     }
 }
@@ -66,11 +79,17 @@ impl KeySource {
             KeySource::Given { key, .. } => Ok(key.clone()),
             KeySource::File(path) => read_file(path),
             KeySource::Command(words) => run(words),
+            KeySource::Asked(giver) => giver.give().and_then(|key| trimmed(key.expose())),
         };
         read.map_err(|why| {
             Error::new(ErrorKind::Config, format!("the key of {self} cannot be had: it {why}"))
                 .with_hint("`exai-files auth status` shows where each key comes from")
         })
+    }
+
+    /// Whether reading it may take long, or ask a person.
+    pub fn is_asked(&self) -> bool {
+        matches!(self, KeySource::Command(_) | KeySource::Asked(_))
     }
 
     /// Whether another key may come from there.

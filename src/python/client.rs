@@ -1,5 +1,6 @@
 //! The client as Python holds it: one method per verb, each one line of translation.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::convert::{Answer, to_py, value};
 use super::errors::raise;
+use super::keys::givers;
 use super::pending::Pending;
 use super::runtime;
 use super::table::Table;
@@ -20,6 +22,7 @@ use super::upkeep::{self, Audit, Copies, Lifecycle, Recovery, Watch};
 use crate::config::{Config, Sources};
 use crate::connect::{capabilities, connect};
 use crate::content::Source;
+use crate::credentials::KeyGiver;
 use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
 use crate::model::{AccountId, Digest, HoldKind, Keep, Operation, PlatformId};
@@ -116,28 +119,31 @@ pub(super) fn timeout(seconds: f64) -> Answered<Duration> {
 /// The configuration, with settings given in the call.
 pub(super) fn configured(
     file: Option<PathBuf>,
-    env: std::collections::BTreeMap<String, String>,
+    env: BTreeMap<String, String>,
     overrides_json: &str,
+    givers: BTreeMap<String, Arc<dyn KeyGiver>>,
 ) -> crate::error::Result<Config> {
     let overrides: Value = serde_json::from_str(overrides_json).map_err(|error| {
         Error::new(ErrorKind::Config, "the settings given in the call are not JSON").with_source(error)
     })?;
-    Config::load(Sources { file, env, overrides })
+    Config::load(Sources { file, env, overrides, givers })
 }
 
 #[pymethods]
 impl Client {
     /// Reads the configuration and opens the registry.
     #[new]
-    #[pyo3(signature = (config_file, environment, overrides_json))]
+    #[pyo3(signature = (config_file, environment, overrides_json, key_functions))]
     fn new(
         py: Python<'_>,
         config_file: Option<PathBuf>,
-        environment: std::collections::BTreeMap<String, String>,
+        environment: BTreeMap<String, String>,
         overrides_json: &str,
+        key_functions: BTreeMap<String, Py<PyAny>>,
     ) -> PyResult<Self> {
+        let givers = givers(py, key_functions);
         let opened = py.detach(|| {
-            let config = configured(config_file, environment, overrides_json)?;
+            let config = configured(config_file, environment, overrides_json, givers)?;
             let manager = connect(&config)?;
             Ok((config, manager))
         });

@@ -35,7 +35,7 @@ impl Database {
         overrides_json: &str,
     ) -> PyResult<Self> {
         let connected = py.detach(|| {
-            let config = configured(config_file, environment, overrides_json)?;
+            let config = configured(config_file, environment, overrides_json, BTreeMap::new())?;
             Store::connect(&location(&config))
         });
         connected.map(Database).map_err(|error| raise(py, &error))

@@ -8,6 +8,7 @@ mod convert;
 mod database;
 mod errors;
 mod guards;
+mod keys;
 mod pending;
 mod runtime;
 #[cfg(feature = "simulator")]

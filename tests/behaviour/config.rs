@@ -19,7 +19,7 @@ fn given(toml: &str, env: &[(&str, &str)], call: Value) -> Given {
     std::fs::write(&file, toml).unwrap();
     let env: BTreeMap<String, String> =
         env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Given { sources: Sources { file: Some(file), env, overrides: call }, _home: home }
+    Given { sources: Sources { file: Some(file), env, overrides: call, ..Sources::default() }, _home: home }
 }
 
 fn load(toml: &str, env: &[(&str, &str)], call: Value) -> Result<Config> {

@@ -12,6 +12,7 @@ use crate::content::SourcePolicy;
 use crate::credentials::{ApiKey, CredentialProvider, ZhipuJwt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Connection, Manager, ManagerOptions};
+use crate::model::Reach;
 use crate::platform::{Capabilities, Fact, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
 use crate::registry::Registry;
 use crate::resilience::{
@@ -171,7 +172,7 @@ fn connection(
     };
     let mut profile = profile(platform)?;
     set_quota(&mut profile.capabilities, account);
-    let http = HttpClient::new(&http_options(config)).map_err(|error| {
+    let http = HttpClient::new(&HttpOptions { reach: platform.reach, ..http_options(config) }).map_err(|error| {
         Error::new(ErrorKind::Config, format!("{}: {error}", platform.id))
             .with_hint("check the `http` settings")
             .with_source(error)
@@ -230,6 +231,7 @@ fn http_options(config: &Config) -> HttpOptions {
         },
         ca_bundle: config.path("http.ca_bundle"),
         proxy: config.text("http.proxy").map(str::to_owned),
+        reach: Reach::default(),
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::model::Reach;
+
 /// What a setting may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
@@ -171,6 +173,10 @@ pub(super) fn without_password(text: &str) -> String {
 
 /// Without a trailing slash, because `//files` is another route on some gateways (platform_api.md §7.2).
 fn base_url(text: &str) -> Result<String, String> {
+    // Parsers do not agree on what these mean.
+    if text.contains(['\\', '\t', '\n', '\r']) || text.contains(":///") {
+        return Err("must be a URL such as https://api.example.com/v1".into());
+    }
     let url = url::Url::parse(text).map_err(|_| "must be a URL such as https://api.example.com/v1")?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not carry a user name or password".into());
@@ -179,8 +185,8 @@ fn base_url(text: &str) -> Result<String, String> {
         return Err("must not carry a query or a fragment".into());
     }
     let is_loopback = match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Ipv4(address)) => Reach::ThisMachine.allows(address.into()),
+        Some(url::Host::Ipv6(address)) => Reach::ThisMachine.allows(address.into()),
         Some(url::Host::Domain(name)) => name == "localhost",
         None => return Err("must name a host".into()),
     };

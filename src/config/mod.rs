@@ -11,6 +11,7 @@ mod lifecycle;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::credentials::{KeyGiver, KeySource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, PlatformId, Secret};
+use crate::model::{AccountId, PlatformId, Reach, Secret};
 use crate::policy::quota::WhenFull;
 use crate::policy::retention::Rule;
 
@@ -84,6 +85,8 @@ pub struct PlatformConfig {
     pub id: PlatformId,
     pub region: String,
     pub base_url: Option<String>,
+    /// Where its names may lead.
+    pub reach: Reach,
     pub auth_is_jwt: bool,
     pub purpose: Option<String>,
     pub when_full: Option<WhenFull>,
@@ -299,7 +302,9 @@ impl Config {
                 faults.push(format!("{origin}: {path}: only moonshot has one"));
             }
         }
+        let reach = self.reach(name, faults);
         Some(PlatformConfig {
+            reach,
             region: self.text(&of("region")).unwrap_or("intl").to_owned(),
             base_url: self.text(&of("base_url")).map(str::to_owned),
             auth_is_jwt: self.text(&of("auth")) == Some("jwt"),
@@ -311,6 +316,27 @@ impl Config {
             accounts: self.accounts(name, faults),
             id,
         })
+    }
+
+    /// Where a platform may be: where its vendor says, unless the settings say otherwise.
+    fn reach(&self, name: &str, faults: &mut Vec<String>) -> Reach {
+        let path = format!("platforms.{name}.base_url");
+        let Some(url) = self.text(&path).and_then(|url| url::Url::parse(url).ok()) else { return Reach::Public };
+        let literal = match url.host() {
+            Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(url::Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            _ => None,
+        };
+        let is_here = literal.is_some_and(|address| Reach::ThisMachine.allows(address));
+        let reach = match self.flag(&format!("platforms.{name}.allow_private_addresses")) {
+            _ if is_here || url.host_str() == Some("localhost") => Reach::ThisMachine,
+            true => Reach::Private,
+            false => Reach::Public,
+        };
+        if let Some(address) = literal.filter(|address| !reach.allows(*address)) {
+            faults.push(format!("{path}: {address} is no public address; allow_private_addresses = true allows those of your own network"));
+        }
+        reach
     }
 
     /// The settings that describe a platform of the user's own.

@@ -282,6 +282,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("platforms.*.api_key", Kind::Secret, "", ""),
     setting(
+        "platforms.*.allow_private_addresses",
+        Kind::Flag,
+        "false",
+        "Whether base_url may lead into the own network (10.0.0.0/8 and the like); never where clouds keep credentials.",
+    ),
+    setting(
         "platforms.*.auth",
         Kind::OneOf(&["key", "jwt"]),
         "\"key\"",

@@ -5,6 +5,7 @@ mod file;
 mod hold;
 mod platform_id;
 mod purpose;
+mod reach;
 mod secret;
 mod source;
 mod stream;
@@ -14,6 +15,7 @@ pub use file::{ContentKind, FileObject, FileRecord, Origin, RemoteStatus, Replic
 pub use hold::{HoldKind, Keep};
 pub use platform_id::{AccountId, PlatformId};
 pub use purpose::Purpose;
+pub use reach::Reach;
 pub use secret::Secret;
 pub use source::{Fingerprint, Identity};
 pub use stream::ByteStream;

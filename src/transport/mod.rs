@@ -6,6 +6,7 @@
 
 mod error;
 mod multipart;
+mod resolver;
 mod response;
 
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, sleep_until};
 
-use crate::model::Secret;
+use crate::model::{Reach, Secret};
+use resolver::Resolver;
 
 pub use error::{Phase, TransportError, TransportErrorKind};
 pub use multipart::{FilePart, Multipart};
@@ -71,6 +73,8 @@ pub struct HttpOptions {
     pub ca_bundle: Option<std::path::PathBuf>,
     /// Proxy URL; default: the usual environment variables.
     pub proxy: Option<String>,
+    /// Where names may lead.
+    pub reach: Reach,
 }
 
 /// What to send.
@@ -124,7 +128,8 @@ impl HttpClient {
             .referer(false)
             .connect_timeout(options.timeouts.connect)
             .pool_idle_timeout(Duration::from_secs(60))
-            .tcp_nodelay(true);
+            .tcp_nodelay(true)
+            .dns_resolver(Arc::new(Resolver::new(options.reach, options.proxy.as_deref())));
         if let Some(path) = &options.ca_bundle {
             for certificate in read_certificates(path)? {
                 builder = builder.add_root_certificate(certificate);

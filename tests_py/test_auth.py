@@ -197,3 +197,39 @@ def test_the_status_says_where_keys_come_from_and_never_shows_one(sim, key_file,
     code, rows = run("--json", "--check")
     assert code == 6
     assert [row["account"] for row in rows if row["source"] and row["problem"]] == ["team_b"]
+
+
+def test_the_doctor_says_what_is_wrong_and_shows_no_secret(sim, key_file, tmp_path):
+    config = tmp_path / "exai-files.toml"
+    proxy = "[http]\nproxy = 'http://somebody:a-password@proxy.example:3128'\n"
+    moonshot = f"[platforms.moonshot]\napi_key_file = '{key_file}'\nbase_url = '{sim.moonshot.base_url}'\n"
+    config.write_text(proxy + moonshot)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "EXAI_FILES_REGISTRY__PATH": ":memory:"}
+
+    def run(*args, **more):
+        command = [sys.executable, "-m", "exai_files", "--config", str(config), "doctor", "--json", *args]
+        told = {**environment, **more}
+        done = subprocess.run(command, capture_output=True, text=True, env=told, timeout=60, check=False)
+        assert OLD not in done.stdout + done.stderr
+        assert "a-password" not in done.stdout + done.stderr
+        return done.returncode, {row["what"]: row for row in map(json.loads, done.stdout.splitlines())}
+
+    code, found = run()
+    assert code == 0
+    assert found["configuration"]["detail"] == str(config)
+    assert found["proxy"]["detail"] == "proxy.example:3128 (http.proxy)"
+    assert found["key of moonshot (default)"]["detail"].startswith(f"file {key_file}, ")
+    assert found["key of zai"]["state"] == "off"
+
+    config.write_text(moonshot)
+    accept(sim, OLD)
+    code, found = run("--online", HTTPS_PROXY="http://u:a-password@other.example:1")
+    assert (code, found["moonshot"]["state"]) == (0, "ok")
+    assert found["proxy"]["detail"] == "other.example:1 (HTTPS_PROXY)"
+    accept(sim, NEW)
+    code, found = run("--online")
+    assert (code, found["moonshot"]["state"]) == (6, "wrong")
+    accept(sim, OLD)
+    sim.moonshot.fail_next(status=503)
+    code, found = run("--online", EXAI_FILES_RETRY__MAX_ATTEMPTS="1")
+    assert (code, found["moonshot"]["state"]) == (1, "wrong")

@@ -17,6 +17,7 @@ from exai_files.cli import (
     config,
     copies,
     db,
+    doctor,
     files,
     holds,
     lifecycle,
@@ -35,7 +36,7 @@ from exai_files.errors import Error
 COMMANDS = (
     *(upload, files, check, holds, lifecycle),
     *(reconcile, watch, recover, copies, audit, status),
-    *(platforms, auth, config, db, sim),
+    *(platforms, auth, config, doctor, db, sim),
 )
 """The modules whose commands there are, imported for that."""
 

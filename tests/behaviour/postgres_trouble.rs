@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use exai_files::clock::{Clock as _, SystemClock};
 use exai_files::error::{Error, ErrorKind};
 use exai_files::model::Secret;
-use exai_files::store::{Location, PostgresOptions, Store, bind};
+use exai_files::store::{Location, PostgresOptions, Session, Store, bind};
 
 use crate::databases::{self, DIRECT, new_database, open};
 
@@ -201,10 +201,16 @@ async fn when_no_connection_is_free_in_time_that_is_said() {
     let one = PostgresOptions { connections: 1, ..new_database(DIRECT) };
     let store = databases::open(&Location::Postgres(PostgresOptions { timeout: Duration::from_millis(300), ..one }));
     let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = tokio::sync::oneshot::channel();
     let holding = tokio::spawn({
         let store = store.clone();
-        async move { store.write(move |_| held.recv().map_err(|_| unreachable!())).await }
+        let hold = move |_: &mut Session<'_>| {
+            begin.send(()).unwrap();
+            held.recv().map_err(|_| unreachable!())
+        };
+        async move { store.write(hold).await }
     });
+    begun.await.unwrap();
     let waiting = tokio::spawn({
         let store = store.clone();
         async move { store.read(|s| s.one("SELECT 1", &[])).await }

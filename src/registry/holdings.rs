@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{NewIntent, Placement, Registry, Settlement, expiry, intents, rows, settle};
+use super::{NewIntent, Placement, Registry, Settlement, claims, expiry, rows, settle};
 use crate::audit::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -146,7 +146,7 @@ impl Registry {
             if let Some(other) = rows::active_replica(session, &new.placement, None)? {
                 return Err(another_copy(&other));
             }
-            intents::close_dead(session, &new.placement, now)?;
+            claims::close_dead(session, &new.placement, now)?;
             let file_id = settle::name_content(session, &new, now, None)?;
             settle::insert_replica(session, &new.placement, new.size, &file_id, &settlement, now)?;
             let Placement { digest, platform, account, .. } = &new.placement;
@@ -185,7 +185,7 @@ impl Registry {
                 let (platform, account) = (replica.platform.clone(), replica.account.clone());
                 let placement = Placement { digest, platform, account, purpose: purpose.clone() };
                 session.lock(&digest.hex())?;
-                intents::close_dead(session, &placement, now)?;
+                claims::close_dead(session, &placement, now)?;
                 if let Some(other) = rows::active_replica(session, &placement, None)? {
                     return Err(another_copy(&other));
                 }

@@ -3,6 +3,7 @@
 //! The registry is the judge of "exactly once": a [`Claim`] is granted to one caller at a time, across tasks and
 //! processes, and only the holder of the current fence may settle it.
 
+mod claims;
 mod copies;
 mod eviction;
 mod expiry;

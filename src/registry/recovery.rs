@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::intents::{LEASE, NewIntent, Phase, keep_of};
+use super::claims::keep_of;
+use super::intents::{LEASE, NewIntent, Phase};
 use super::{Placement, Registry, new_id, rows};
 use crate::audit::{Decision, Event};
 use crate::clock::Timestamp;

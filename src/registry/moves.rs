@@ -9,6 +9,9 @@ use crate::error::Result;
 use crate::model::{AccountId, Digest, PlatformId, Purpose, Replica};
 use crate::store::{Id, Row, Session, bind};
 
+/// What [`open`] reads.
+const COLUMNS: &str = "id, file_hash, from_platform, account, to_platform, purpose";
+
 /// A move that somebody has begun.
 #[derive(Clone, Debug)]
 pub struct Move {
@@ -77,8 +80,7 @@ impl Registry {
             session.lock(&digest.hex())?;
             holds::check_free(session, &digest, Some(&from), now)?;
             session.execute(
-                "INSERT INTO moves (id, file_hash, from_platform, account, to_platform, purpose, lease_until, created_at, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+                &format!("INSERT INTO moves ({COLUMNS}, lease_until, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)"),
                 bind![
                     Id(&id),
                     &digest.hex(),
@@ -100,11 +102,8 @@ impl Registry {
         let now = self.now();
         self.store
             .read(move |session| {
-                let sql = format!(
-                    "SELECT id, file_hash, from_platform, account, to_platform, purpose FROM moves i
-                      WHERE {OPEN_MOVES} AND {}",
-                    recovery::due(Unfinished::Move)
-                );
+                let sql =
+                    format!("SELECT {COLUMNS} FROM moves i WHERE {OPEN_MOVES} AND {}", recovery::due(Unfinished::Move));
                 session.rows(&sql, bind![now, now])?.iter().map(open).collect()
             })
             .await
@@ -114,8 +113,8 @@ impl Registry {
     pub async fn end_move(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
         self.audited("end-move", move |session, audit| {
-            let sql = "SELECT id, file_hash, from_platform, account, to_platform, purpose FROM moves WHERE id = ?1";
-            let Some(row) = session.row(sql, bind![Id(&id)])? else { return Ok(()) };
+            let sql = format!("SELECT {COLUMNS} FROM moves WHERE id = ?1");
+            let Some(row) = session.row(&sql, bind![Id(&id)])? else { return Ok(()) };
             let Move { digest, from, account, to, .. } = open(&row)?;
             remove(session, &id)?;
             audit.note(

@@ -1,19 +1,24 @@
 //! From settings to a working [`Manager`]: which platforms are reached how, and with what patience.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::audit::{AuditKey, AuditOptions};
+use crate::auth::{Auth, UserTokens, opened, remedy, slot_of};
 use crate::blobs::{Blobs, Place, S3Options};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AccountConfig, Config, PlatformConfig};
+use crate::config::{self, AccountConfig, Config, OAuthConfig, PlatformConfig, StoreKind};
 use crate::content::SourcePolicy;
-use crate::credentials::{ApiKey, CredentialProvider, ZhipuJwt};
+use crate::credentials::{
+    ApiKey, AuthorizationServer, CredentialProvider, CredentialStore, DatabaseStore, FileStore, KeySource, KimiDevice,
+    MasterKey, OAuth, OAuthParts, ServerOptions, Slot, StoredKey, ZhipuJwt,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::{Connection, Manager, ManagerOptions};
 use crate::model::Reach;
-use crate::platform::{Capabilities, Fact, FilesApi, OpenAiCompatible, Profile, moonshot, zai, zhipu};
+use crate::platform::{Capabilities, Fact, FilesApi, OpenAiCompatible, Profile, kimi_code, moonshot, zai, zhipu};
 use crate::registry::Registry;
 use crate::resilience::{
     BreakerSettings, Database, Rate, Rates, Redis, RedisOptions, Resilience, ResilienceOptions, RetryPolicy,
@@ -28,11 +33,18 @@ const CONCURRENCY: usize = 8;
 /// A tier may allow a thousand; more than this helps no single process.
 const MOST_CONCURRENT: usize = 32;
 
-/// Opens the registry and connects every platform that has a key.
+/// What a configuration leads to.
+#[derive(Debug)]
+pub struct Connected {
+    pub manager: Manager,
+    pub auth: Auth,
+}
+
+/// Opens the registry and connects every platform that has a key. `keyring` is the system's, where the settings want it.
 ///
 /// # Errors
 /// `Config` for keys and files that cannot be used; `Registry`.
-pub fn connect(config: &Config) -> Result<Manager> {
+pub fn connect(config: &Config, keyring: Option<Arc<dyn CredentialStore>>) -> Result<Connected> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if let Some(root) = config.path("upload.root").filter(|root| !root.is_dir()) {
         return Err(Error::new(ErrorKind::Config, format!("upload.root: there is no directory {root:?}"))
@@ -45,18 +57,136 @@ pub fn connect(config: &Config) -> Result<Manager> {
         None => store.clone(),
     };
     let shared = shared_state(config, &store, &clock)?;
-    let mut connections = Vec::new();
-    for platform in &config.platforms {
-        for account in &platform.accounts {
-            connections.push(connection(config, platform, account, &shared, &clock)?);
+    let kept = credential_store(config, &store, &clock, keyring)?;
+    let platforms = opened_platforms(config, &store);
+    let keys = Credentials { config, kept: kept.clone(), store: store.clone(), clock: clock.clone() };
+    let found = kept.kept(&unkeyed(&platforms))?;
+    let (mut connections, mut logins, mut missing_keys) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    for (platform, account) in all_accounts(&platforms) {
+        let credentials = keys.of(platform, account, &mut logins)?;
+        if account.key.is_some() || found.contains(&slot_of(platform, account)) {
+            connections.push(connection(config, platform, account, credentials, &shared, &clock)?);
+            continue;
         }
+        let remedy = remedy(platform, account);
+        if account.is_named {
+            tracing::warn!(platform = %platform.id, account = %account.id, remedy, "an account without a key is not used");
+        }
+        missing_keys.entry(platform.id.clone()).or_insert(remedy);
     }
     let registry = Registry::new(store, sources, clock.clone()).with_audit(audit_options(config)?);
-    let manager = Manager::new(registry, clock, options(config), connections).beside_existing_tool(shared);
-    Ok(match copies(config)? {
+    let tokens =
+        UserTokens { rules: config.tokens.clone(), secret: config.jwt_secret.clone(), printed: OnceLock::new() };
+    let auth = Auth::new(platforms.clone(), logins, kept, tokens, registry.clone(), clock.clone());
+    let options = ManagerOptions { missing_keys, ..options(config) };
+    let manager = Manager::new(registry, clock, options, connections).beside_existing_tool(shared);
+    let manager = match copies(config)? {
         Some(place) => manager.with_copies(Blobs::open(&place)?),
         None => manager,
-    })
+    };
+    Ok(Connected { manager, auth })
+}
+
+/// Where `auth login` keeps what it fetches.
+fn credential_store(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    keyring: Option<Arc<dyn CredentialStore>>,
+) -> Result<Arc<dyn CredentialStore>> {
+    let is_in_memory = config.registry_url.is_none() && config.registry == Path::new(":memory:");
+    let key = match &config.store.master_key {
+        Some(source) => MasterKey::new(source.clone()),
+        None if is_in_memory && config.store.kind == StoreKind::Database => MasterKey::random(),
+        None => MasterKey::in_file(&config.registry.with_extension("master-key")),
+    };
+    match (config.store.kind, keyring) {
+        (StoreKind::Database, _) => Ok(Arc::new(DatabaseStore::new(store.clone(), clock.clone(), key))),
+        (StoreKind::File, _) => Ok(Arc::new(FileStore::new(config.store.file.clone(), key))),
+        (StoreKind::Keyring, Some(keyring)) => Ok(keyring),
+        (StoreKind::Keyring, None) => Err(Error::new(ErrorKind::Config, "credentials.store: there is no keyring here")
+            .with_hint("pip install 'exai-files[keyring]', or keep them in the database or a file")),
+    }
+}
+
+/// The settings' platforms, with keys that are in the registry's database within reach.
+fn opened_platforms(config: &Config, store: &Store) -> Vec<PlatformConfig> {
+    let mut platforms = config.platforms.clone();
+    for account in platforms.iter_mut().flat_map(|platform| &mut platform.accounts) {
+        account.key = account.key.take().map(|key| opened(key, store));
+    }
+    platforms
+}
+
+fn all_accounts(platforms: &[PlatformConfig]) -> impl Iterator<Item = (&PlatformConfig, &AccountConfig)> {
+    platforms.iter().flat_map(|platform| platform.accounts.iter().map(move |account| (platform, account)))
+}
+
+/// Accounts that only what is kept can connect.
+fn unkeyed(platforms: &[PlatformConfig]) -> Vec<Slot> {
+    let unkeyed = all_accounts(platforms).filter(|(_, account)| account.key.is_none());
+    unkeyed.map(|(platform, account)| slot_of(platform, account)).collect()
+}
+
+/// Gives each account what it shows its platform.
+struct Credentials<'c> {
+    config: &'c Config,
+    kept: Arc<dyn CredentialStore>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl Credentials<'_> {
+    /// A login is noted in `logins`, too.
+    fn of(
+        &self,
+        platform: &PlatformConfig,
+        account: &AccountConfig,
+        logins: &mut BTreeMap<Slot, Arc<OAuth>>,
+    ) -> Result<Arc<dyn CredentialProvider>> {
+        let slot = slot_of(platform, account);
+        let kept = || KeySource::Asked(Arc::new(StoredKey { kept: self.kept.clone(), slot: slot.clone() }));
+        let key = account.key.clone().unwrap_or_else(kept);
+        let of_platform = |error: Error| {
+            Error::new(error.kind(), format!("{}: {}", platform.id, error.message()))
+                .with_hint(error.hint().unwrap_or_default())
+        };
+        Ok(match &platform.auth {
+            config::Auth::Key => Arc::new(ApiKey::new(key).map_err(of_platform)?),
+            config::Auth::Jwt => Arc::new(ZhipuJwt::new(key, self.clock.clone()).map_err(of_platform)?),
+            config::Auth::OAuth(server) => {
+                let login = Arc::new(OAuth::of_login(self.parts(platform, slot.clone(), server)));
+                logins.insert(slot, login.clone());
+                login
+            }
+            config::Auth::ClientCredentials(server) => {
+                Arc::new(OAuth::of_client(self.parts(platform, slot, server), key))
+            }
+        })
+    }
+
+    fn device_id_file(&self) -> Option<PathBuf> {
+        let registry = &self.config.registry;
+        (registry != Path::new(":memory:")).then(|| registry.with_file_name("device-id"))
+    }
+
+    fn parts(&self, platform: &PlatformConfig, slot: Slot, server: &OAuthConfig) -> OAuthParts {
+        let options = ServerOptions {
+            token_url: server.token_url.clone(),
+            device_url: server.device_url.clone(),
+            client_id: server.client_id.clone(),
+            scope: server.scope.clone(),
+            device: (platform.id.as_str() == "kimi-code").then(|| KimiDevice::new(self.device_id_file())),
+        };
+        let http = HttpOptions { reach: platform.login_reach, ..http_options(self.config) };
+        OAuthParts {
+            slot,
+            server: AuthorizationServer::new(options, http),
+            kept: self.kept.clone(),
+            turns: self.store.clone(),
+            clock: self.clock.clone(),
+        }
+    }
 }
 
 /// The audit log of a configuration; its key is made where there is none yet, and not kept for a registry in memory.
@@ -133,12 +263,8 @@ fn options(config: &Config) -> ManagerOptions {
         recovery_attempts: config.count("recovery.max_attempts").unwrap_or(10),
         upload_sends: config.count("retry.upload_sends").and_then(|sends| u32::try_from(sends).ok()).unwrap_or(4),
         default_platforms: config.default_platforms.clone(),
-        missing_keys: config
-            .platforms
-            .iter()
-            .filter(|platform| platform.accounts.is_empty())
-            .map(|platform| (platform.id.clone(), platform.key_variables.clone()))
-            .collect(),
+        missing_keys: BTreeMap::new(),
+        quotas: config.quotas.clone(),
     }
 }
 
@@ -159,17 +285,10 @@ fn connection(
     config: &Config,
     platform: &PlatformConfig,
     account: &AccountConfig,
+    credentials: Arc<dyn CredentialProvider>,
     shared: &SharedState,
     clock: &Arc<dyn Clock>,
 ) -> Result<Connection> {
-    let of_platform = |error: Error| {
-        Error::new(error.kind(), format!("{}: {}", platform.id, error.message()))
-            .with_hint(error.hint().unwrap_or_default())
-    };
-    let credentials: Arc<dyn CredentialProvider> = match platform.auth_is_jwt {
-        true => Arc::new(ZhipuJwt::new(account.key.clone(), clock.clone()).map_err(of_platform)?),
-        false => Arc::new(ApiKey::new(account.key.clone()).map_err(of_platform)?),
-    };
     let mut profile = profile(platform)?;
     set_quota(&mut profile.capabilities, account);
     let http = HttpClient::new(&HttpOptions { reach: platform.reach, ..http_options(config) }).map_err(|error| {
@@ -211,6 +330,7 @@ fn profile(platform: &PlatformConfig) -> Result<Profile> {
         }
         ("zai", None) => zai()?,
         ("zhipu", None) => zhipu()?,
+        ("kimi-code", None) => kimi_code(&platform.region)?,
         (_, None) => moonshot(&platform.region)?,
     };
     if let Some(base_url) = &platform.base_url {

@@ -45,6 +45,10 @@ error_kinds! {
     Unsupported,
     /// The platform does not know this key: mend the key.
     Unauthenticated,
+    /// Who calls shows no token of theirs, or none that is good.
+    InvalidToken,
+    /// A login cannot be used any more: a person has to log in anew.
+    ReauthRequired,
     /// The key is known but may not do this.
     PermissionDenied,
     /// No such file in the registry or on the platform.
@@ -87,6 +91,8 @@ pub enum Retry {
     Never,
     /// One more time at most: a repeat rarely helps.
     Once,
+    /// At once, with another credential: the platform has not looked at what was asked.
+    Afresh,
     Yes,
     /// Yes, but with the longer delays kept for overload.
     Slowly,

@@ -26,6 +26,7 @@
 //! `connect`, `python`, `simulator`). Imports point down; `tests/layering.rs` holds the rule as data.
 
 pub mod audit;
+pub mod auth;
 pub mod blobs;
 pub mod clock;
 pub mod config;

@@ -22,7 +22,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("blobs", &["clock", "error", "failpoint", "model"]),
     // layer 1½
     ("resilience", &["clock", "error", "metrics", "model", "store"]),
-    ("credentials", &["clock", "error", "model", "transport", "store"]),
+    ("credentials", &["clock", "draft", "error", "failpoint", "model", "transport", "store"]),
     // layer 2: sources of truth, never each other
     ("platform", &["clock", "error", "failpoint", "model", "content", "transport", "resilience", "credentials"]),
     // below the registry: what is changed is noted in the same transaction
@@ -70,10 +70,12 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     // edges
     ("config", &["clock", "credentials", "error", "model", "policy"]),
+    ("auth", &["audit", "clock", "config", "credentials", "error", "model", "policy", "registry", "store"]),
     (
         "connect",
         &[
             "audit",
+            "auth",
             "blobs",
             "clock",
             "config",
@@ -94,6 +96,7 @@ const RULES: &[(&str, &[&str])] = &[
         "python",
         &[
             "audit",
+            "auth",
             "clock",
             "config",
             "connect",

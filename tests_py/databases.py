@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import uuid
 from pathlib import Path
+from urllib.parse import quote
+
+import canaries
 
 IS_POSTGRES = {None: False, "sqlite": False, "postgres": True}[os.environ.get("EXAI_TEST_STORE")]
 
 _databases: dict[str, str] = {}
+
+made: list[str] = []
+"""The databases of this run, by a way that asks for no password."""
 
 
 def new_database(server: str = "EXAI_TEST_PGBOUNCER") -> str:
     """The URL of a new, empty database on a server that `.ci/with-postgres` has started."""
     name = f"test_{uuid.uuid4().hex}"
     psql(os.environ["EXAI_TEST_POSTGRES"], f"CREATE DATABASE {name}")
-    return os.environ[server].replace("/postgres?", f"/{name}?")
+    made.append(os.environ["EXAI_TEST_POSTGRES"].replace("/postgres?", f"/{name}?"))
+    # The server asks for none, and so has no need of the right one.
+    password = quote(canaries.CANARIES["the password of the database"], safe="")
+    return os.environ[server].replace("/postgres?", f"/{name}?").replace("//postgres@", f"//postgres:{password}@")
 
 
 def place(path: str | os.PathLike[str]) -> str:
@@ -31,7 +41,8 @@ def place(path: str | os.PathLike[str]) -> str:
 
 
 def psql(url: str, sql: str) -> str:
-    command = ["psql", url, "--no-psqlrc", "--tuples-only", "--no-align", "--command", sql]
+    without_password = re.sub("//postgres:[^@]*@", "//postgres@", url)
+    command = ["psql", without_password, "--no-psqlrc", "--tuples-only", "--no-align", "--command", sql]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

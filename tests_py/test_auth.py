@@ -114,7 +114,7 @@ def test_a_function_gives_the_key_and_another_one_when_that_is_refused(sim, is_a
         files.upload(b"one", name="one.txt", to="moonshot")
         accept(sim, NEW)
         files.upload(b"two", name="two.txt", to="moonshot")
-        (moonshot,) = (status for status in files.credentials() if status.account)
+        (moonshot,) = (status for status in files.auth.status() if status.account)
         assert moonshot.source.startswith("function test_a_function_gives")
     assert len(sim.moonshot.files) == 2
 
@@ -186,9 +186,11 @@ def test_the_status_says_where_keys_come_from_and_never_shows_one(sim, key_file,
         ("moonshot", "team_b"): ("command cat", False),
         ("zai", "default"): ("variable ZAI_API_KEY", True),
         ("zhipu", None): (None, False),
+        ("kimi-code", None): (None, False),
     }
     assert [row["problem"] for row in rows if not row["source"]] == [
-        "no key: set ZHIPUAI_API_KEY, api_key_file or api_key_command"
+        "no key: log in: `exai-files auth login kimi-code`",
+        "no key: set ZHIPUAI_API_KEY, name an api_key_file or api_key_command, or use `exai-files auth login zhipu`",
     ]
     code, rows = run("--json", "--check")
     assert code == 0

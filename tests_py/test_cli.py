@@ -560,7 +560,7 @@ def test_the_simulator_is_served_to_other_processes(tmp_path):
     )
     try:
         urls = json.loads(process.stdout.readline())
-        assert set(urls) == {"moonshot", "zai", "zhipu_cn", "admin"}
+        assert set(urls) == {"moonshot", "zai", "kimi_code", "kimi_code_oauth", "zhipu_cn", "admin"}
         import urllib.request
 
         with urllib.request.urlopen(urls["admin"] + "/clock") as answer:

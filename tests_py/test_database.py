@@ -167,6 +167,6 @@ def test_a_machine_whose_clock_is_off_does_not_take_part(url, tmp_path, seconds,
     offset = tmp_path / "offset"
     offset.write_bytes(struct.pack("l", seconds))
     environment = {"LD_PRELOAD": str(shim), "CLOCK_OFFSET_FILE": str(offset), "HOME": str(tmp_path)}
-    code, _, said = cli("--registry", url, "ls", **environment)
+    code, _, said = cli("ls", EXAI_FILES_REGISTRY__URL=url, **environment)
     assert (code == 0) == works, said
     assert works or "clock is 3600 s from that of the registry's server" in said

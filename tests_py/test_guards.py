@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 
+import canaries
 import pytest
 
 from exai_files import CircuitBreaker, CircuitOpenError, InvalidRequestError, RateLimiter, RateLimitError
@@ -39,12 +41,22 @@ def redis_url(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    password = canaries.CANARIES["the password of Redis"]
+    settings = f'port {port}\nbind 127.0.0.1\nsave ""\ndir "{tmp_path}"\nrdbcompression no\nrequirepass {password}\n'
+    server = subprocess.Popen(["redis-server", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    server.stdin.write(settings.encode())
+    server.stdin.close()
+
+    def ask(*words):
+        environment = {**os.environ, "REDISCLI_AUTH": password}
+        return subprocess.run(["redis-cli", "-p", str(port), *words], capture_output=True, env=environment).stdout
+
     try:
-        while subprocess.run(["redis-cli", "-p", str(port), "ping"], capture_output=True).stdout != b"PONG\n":
+        while ask("ping") != b"PONG\n":
             assert server.poll() is None
-        yield f"redis://127.0.0.1:{port}"
+        yield f"redis://:{password}@127.0.0.1:{port}"
+        # Its dump is looked at with all other files.
+        assert ask("save") == b"OK\n"
     finally:
         server.kill()
         server.wait()
@@ -197,15 +209,15 @@ def test_another_process_and_a_restart_know_it(tmp_path):
 KILLED = """
 import os, signal, sys, exai_files
 breaker = exai_files.CircuitBreaker(
-    "search", state=sys.argv[1], calls=4, minimum_calls=2, wait=0.001, wait_cap=0.001, probes=2, probe_lease=0.5
+    "search", state=os.environ["PLACE"], calls=4, minimum_calls=2, wait=0.001, wait_cap=0.001, probes=2, probe_lease=0.5
 )
-for _ in range(int(sys.argv[2])):
+for _ in range(int(sys.argv[1])):
     try:
         with breaker:
             raise OSError("down")
     except OSError:
         pass
-if sys.argv[2] == "0":
+if sys.argv[1] == "0":
     breaker.__enter__()
     print("probing", flush=True)
     sys.stdin.read()
@@ -214,8 +226,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def started(place, failures):
-    command = [sys.executable, "-c", KILLED, str(place), str(failures)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command, environment = [sys.executable, "-c", KILLED, str(failures)], {**os.environ, "PLACE": str(place)}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def open_and_be_killed(place):

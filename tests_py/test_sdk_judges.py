@@ -148,6 +148,8 @@ def test_zhipu_sdks_retry(sim, zhipu, name, purpose):
 
 @pytest.mark.parametrize(("name", "purpose"), ZHIPU_SDKS)
 def test_zhipu_sdks_are_taken_at_their_jwt(sim, zhipu, name, purpose):
+    for platform in (sim.zai, sim.zhipu_cn):
+        platform.set(keys=[platform.api_key])
     client = zhipu(name, disable_token_cache=False)
     assert client.files.list(purpose=purpose).data == []
     (entry,) = sim.truth(platform=name)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from exai_files import progress as progress
     from exai_files.async_client import AsyncClient
     from exai_files.audit import AsyncAudit, Audit, AuditFinding, AuditRecord, AuditReport, Checkpoint
+    from exai_files.auth import AsyncAuth, Auth, CredentialStatus, DeviceCode
     from exai_files.client import Client
     from exai_files.copies import AsyncCopies, Copies, CopyCheck, CopyCollection
     from exai_files.database import (
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from exai_files.records import (
         Choice,
         Content,
-        CredentialStatus,
         Difference,
         Download,
         Eviction,
@@ -71,11 +71,14 @@ if TYPE_CHECKING:
     from exai_files.recovery import AsyncRecovery, PastAttempt, Recovery, RecoveryStep, Unfinished
     from exai_files.simulator import Simulator
     from exai_files.status import AccountStatus, Status
+    from exai_files.users import Actor, UserQuota
     from exai_files.watching import AsyncWatch, Hook, Notice, Watch
 
 __all__ = [
     "AccountStatus",
+    "Actor",
     "AsyncAudit",
+    "AsyncAuth",
     "AsyncClient",
     "AsyncCopies",
     "AsyncLease",
@@ -87,6 +90,7 @@ __all__ = [
     "AuditFinding",
     "AuditRecord",
     "AuditReport",
+    "Auth",
     "BreakerHealth",
     "BudgetHealth",
     "Checkpoint",
@@ -101,6 +105,7 @@ __all__ = [
     "Database",
     "DatabaseStatus",
     "Departure",
+    "DeviceCode",
     "Difference",
     "Download",
     "ErasedReplica",
@@ -140,6 +145,7 @@ __all__ = [
     "Unasked",
     "Unfinished",
     "UploadPlan",
+    "UserQuota",
     "Watch",
     "WhenFull",
     "__version__",
@@ -151,7 +157,9 @@ logging.getLogger("exai_files").addHandler(logging.NullHandler())
 
 _MODULES = {
     "AccountStatus": "status",
+    "Actor": "users",
     "AsyncAudit": "audit",
+    "AsyncAuth": "auth",
     "AsyncClient": "async_client",
     "AsyncCopies": "copies",
     "AsyncLease": "holds",
@@ -163,6 +171,7 @@ _MODULES = {
     "AuditFinding": "audit",
     "AuditRecord": "audit",
     "AuditReport": "audit",
+    "Auth": "auth",
     "BreakerHealth": "health",
     "BudgetHealth": "health",
     "Checkpoint": "audit",
@@ -171,9 +180,11 @@ _MODULES = {
     "Copies": "copies",
     "CopyCheck": "copies",
     "CopyCollection": "copies",
+    "CredentialStatus": "auth",
     "Database": "database",
     "DatabaseStatus": "database",
     "Departure": "lifecycle",
+    "DeviceCode": "auth",
     "ErasedReplica": "lifecycle",
     "Erasure": "lifecycle",
     "Fate": "lifecycle",
@@ -200,6 +211,7 @@ _MODULES = {
     "Simulator": "simulator",
     "Status": "status",
     "Unfinished": "recovery",
+    "UserQuota": "users",
     "Watch": "watching",
 }
 

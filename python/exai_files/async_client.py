@@ -9,6 +9,7 @@ from typing import Any
 
 from exai_files.arguments import Seconds
 from exai_files.audit import AsyncAudit
+from exai_files.auth import AsyncAuth
 from exai_files.calls import Calls, twin_of
 from exai_files.client import Client
 from exai_files.copies import AsyncCopies
@@ -16,10 +17,11 @@ from exai_files.files import AsyncFiles
 from exai_files.holds import AsyncHolding
 from exai_files.lifecycle import AsyncLifecycle
 from exai_files.platforms import AsyncPlatforms
-from exai_files.records import CredentialStatus, Setting
+from exai_files.records import Setting
 from exai_files.recovery import AsyncRecovery
 from exai_files.status import Status, asked
 from exai_files.uploads import AsyncUploads
+from exai_files.users import Actor, UserQuota
 from exai_files.watching import AsyncWatch, Hook
 
 __all__ = ["AsyncClient"]
@@ -94,9 +96,24 @@ class AsyncClient(AsyncUploads, AsyncFiles, AsyncHolding, AsyncPlatforms):
     def settings(self) -> list[Setting]:
         return self._calls.settings()
 
-    @twin_of(Client.credentials)
-    async def credentials(self, *, check: bool = False) -> list[CredentialStatus]:
-        return await asyncio.to_thread(self._calls.credentials, check)
+    @twin_of(Client.acting_as)
+    def acting_as(self, actor: Actor | str) -> AsyncClient:
+        client = object.__new__(type(self))
+        client._calls = self._calls.acting_as(actor)
+        return client
+
+    @twin_of(Client.actor)
+    def actor(self, token: str | None) -> Actor:
+        return self._calls.actor(token)
+
+    @twin_of(Client.quota)
+    async def quota(self, user: str | None = None) -> UserQuota:
+        return await self._calls.quota(user).run()
+
+    @property
+    def auth(self) -> AsyncAuth:
+        """As `Client.auth`."""
+        return AsyncAuth(self._calls.core.auth())
 
     @twin_of(Client.close)
     async def close(self) -> None:

@@ -135,6 +135,7 @@ class _AuditCalls:
         self,
         file: FileRecord | str | None,
         action: str | None,
+        user: str | None,
         since: Seconds | datetime | None,
         until: Seconds | datetime | None,
         after: int | None,
@@ -143,6 +144,7 @@ class _AuditCalls:
         wanted = {
             "digest": None if file is None else _logged(file),
             "action": action,
+            "actor": user,
             "since": moment(since, -1),
             "until": moment(until, -1),
             "after": after,
@@ -192,6 +194,7 @@ class Audit(_AuditCalls):
         *,
         file: FileRecord | str | None = None,
         action: str | None = None,
+        user: str | None = None,
         since: Seconds | datetime | None = None,
         until: Seconds | datetime | None = None,
         after: int | None = None,
@@ -202,6 +205,7 @@ class Audit(_AuditCalls):
         Args:
             file: Of this file: its record, or its whole digest, with or without "sha256:". It may be forgotten by now.
             action: Such as "upload".
+            user: What they did: the log has a pseudonym that only the audit key tells.
             since: Not before this moment, or this long ago.
             until: Before this moment, or this long ago.
             after: The first records after this place, in place of the last ones.
@@ -210,7 +214,7 @@ class Audit(_AuditCalls):
         Raises:
             InvalidRequestError: `file` is something else, such as a name or a replica.
         """
-        return self._query(file, action, since, until, after, limit).wait()
+        return self._query(file, action, user, since, until, after, limit).wait()
 
     def export(self, to: str | os.PathLike[str]) -> int:
         """Write every record to a file, one line each; return how many. `audit_verifier.py` reads it without us."""
@@ -258,13 +262,14 @@ class AsyncAudit(_AuditCalls):
         *,
         file: FileRecord | str | None = None,
         action: str | None = None,
+        user: str | None = None,
         since: Seconds | datetime | None = None,
         until: Seconds | datetime | None = None,
         after: int | None = None,
         limit: int = 100,
     ) -> list[AuditRecord]:
         """As `Audit.query`."""
-        return await self._query(file, action, since, until, after, limit).run()
+        return await self._query(file, action, user, since, until, after, limit).run()
 
     async def export(self, to: str | os.PathLike[str]) -> int:
         """As `Audit.export`."""

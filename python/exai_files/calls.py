@@ -28,10 +28,10 @@ from exai_files.arguments import (
 )
 from exai_files.errors import InvalidRequestError
 from exai_files.health import FileHealth, PlatformHealth
+from exai_files.keyring import SystemKeyring
 from exai_files.overrides import key_functions, overrides_of
 from exai_files.records import (
     Content,
-    CredentialStatus,
     Download,
     FileRecord,
     PlatformInfo,
@@ -43,6 +43,7 @@ from exai_files.records import (
     WhenFull,
 )
 from exai_files.transfers import Progress, Reporter, tick_forever, with_ticks
+from exai_files.users import Actor, UserQuota, actor_of, json_of
 
 __all__ = ["Call", "Calls", "twin_of"]
 
@@ -110,8 +111,20 @@ class Calls:
             dict(os.environ if environment is None else environment),
             overrides,
             key_functions(platforms),
+            SystemKeyring(),
         )
         self.is_closed = False
+
+    def acting_as(self, actor: Actor | str) -> Calls:
+        calls = object.__new__(Calls)
+        calls.core, calls.is_closed = self.core.acting_as(json_of(actor)), self.is_closed
+        return calls
+
+    def actor(self, token: str | None) -> Actor:
+        return actor_of(self.core.verify(token))
+
+    def quota(self, user: str | None) -> Call[UserQuota]:
+        return Call(self.core.quota(user), lambda data: UserQuota(**data))
 
     def close(self) -> None:
         self.is_closed = True
@@ -306,9 +319,6 @@ class Calls:
             "min_age": int(span(min_age)),
         }
         return Call(self.core.reconcile(as_json(request), in_seconds(timeout)), Reconciliation._from_core)
-
-    def credentials(self, check: bool) -> list[CredentialStatus]:
-        return [CredentialStatus(**status) for status in self.core.credentials(check)]
 
     def settings(self) -> list[Setting]:
         return [Setting(**setting) for setting in self.core.settings()]

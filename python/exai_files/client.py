@@ -12,16 +12,18 @@ from typing import Any
 
 from exai_files.arguments import Seconds
 from exai_files.audit import Audit
+from exai_files.auth import Auth
 from exai_files.calls import Calls
 from exai_files.copies import Copies
 from exai_files.files import Files
 from exai_files.holds import Holding
 from exai_files.lifecycle import Lifecycle
 from exai_files.platforms import Platforms
-from exai_files.records import CredentialStatus, Setting
+from exai_files.records import Setting
 from exai_files.recovery import Recovery
 from exai_files.status import Status, asked
 from exai_files.uploads import Uploads
+from exai_files.users import Actor, UserQuota
 from exai_files.watching import Hook, Watch
 
 __all__ = ["Client"]
@@ -131,15 +133,45 @@ class Client(Uploads, Files, Holding, Platforms):
         """What happened to files, in a log that nobody can alter quietly."""
         return Audit(self._calls.core.audit())
 
-    def credentials(self, *, check: bool = False) -> list[CredentialStatus]:
-        """How each account comes by its key, and whether it is there; never the key.
+    def acting_as(self, actor: Actor | str) -> Client:
+        """The same client, on somebody's behalf: the audit log has them, and their quota counts.
 
-        A key is taken from the call, else from `api_key_command`, `api_key_file` or a variable.
+        It shares everything else; closing one closes both.
 
         Args:
-            check: Run the commands that print keys, too, for up to 60 s each.
+            actor: Who, or only their id.
+
+        Raises:
+            InvalidRequestError: It names nobody, or in characters that no name has.
+
+        Example:
+            >>> alice = files.acting_as(exai_files.Actor("alice", roles=["editor"]))
         """
-        return self._calls.credentials(check)
+        client = object.__new__(type(self))
+        client._calls = self._calls.acting_as(actor)
+        return client
+
+    def actor(self, token: str | None) -> Actor:
+        """Whom a user's token names: a JWT (HS256) with `exp`, `iat` and `sub`, as the settings in `access` want it.
+
+        Raises:
+            InvalidTokenError: There is none, or it is not ours, too old, from the future, or for somebody else.
+            ConfigError: There is no secret to verify it with.
+        """
+        return self._calls.actor(token)
+
+    def quota(self, user: str | None = None) -> UserQuota:
+        """What a user has on the platforms and may have. Default: whoever calls.
+
+        Raises:
+            InvalidRequestError: Nobody is named.
+        """
+        return self._calls.quota(user).wait()
+
+    @property
+    def auth(self) -> Auth:
+        """Where each account's credential comes from; logging in and out."""
+        return Auth(self._calls.core.auth())
 
     def settings(self) -> list[Setting]:
         """Every setting in force and where it came from; secrets are withheld."""

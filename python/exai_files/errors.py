@@ -8,6 +8,7 @@ Error                                 every exception exai_files raises
 │   └── SourceChangedError            the local file changed while it was sent, twice
 ├── FileTooLargeError                 .limit .size (bytes)
 ├── UnsupportedError                  the platform has no such verb, or takes no such format
+├── InvalidTokenError                 a user has shown no token, or none that is good
 ├── NotFoundError (LookupError)       no such file in the registry or on the platform
 ├── ConflictError                     several files fit, or another process won
 ├── IntegrityError                    bytes are not what the record says
@@ -17,6 +18,7 @@ Error                                 every exception exai_files raises
 ├── PartialUploadError                .record .failures: some platforms took it, some did not
 └── PlatformError                     a platform refused or failed
     ├── AuthenticationError           the platform does not know this key
+    │   └── ReauthRequiredError       a login cannot be used any more: log in anew
     ├── PermissionDeniedError         the key may not do this
     ├── ContentRejectedError          filtered, or nothing could be parsed
     ├── QuotaExceededError            storage or a usage window is full; waiting a moment will not help
@@ -52,6 +54,7 @@ __all__ = [
     "FileTooLargeError",
     "IntegrityError",
     "InvalidRequestError",
+    "InvalidTokenError",
     "NotFoundError",
     "OutcomeUnknownError",
     "PartialUploadError",
@@ -61,6 +64,7 @@ __all__ = [
     "PlatformUnavailableError",
     "QuotaExceededError",
     "RateLimitError",
+    "ReauthRequiredError",
     "RegistryError",
     "SafetyLimitError",
     "SourceChangedError",
@@ -141,6 +145,10 @@ class UnsupportedError(Error):
     """The platform has no such verb, or takes no such format or purpose."""
 
 
+class InvalidTokenError(Error):
+    """Who calls has shown no token of theirs, or none that is good: they sign in again."""
+
+
 class NotFoundError(Error, LookupError):
     """No such file in the registry or on the platform."""
 
@@ -183,6 +191,10 @@ class PlatformError(Error):
 
 class AuthenticationError(PlatformError):
     """The platform does not know this key."""
+
+
+class ReauthRequiredError(AuthenticationError):
+    """A login cannot be used any more: log in anew, with `exai-files auth login` or `Auth.login`."""
 
 
 class PermissionDeniedError(PlatformError):
@@ -236,6 +248,8 @@ _CLASSES: dict[str, type[Error]] = {
     "TooLarge": FileTooLargeError,
     "Unsupported": UnsupportedError,
     "Unauthenticated": AuthenticationError,
+    "InvalidToken": InvalidTokenError,
+    "ReauthRequired": ReauthRequiredError,
     "PermissionDenied": PermissionDeniedError,
     "NotFound": NotFoundError,
     "Conflict": ConflictError,

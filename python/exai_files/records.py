@@ -401,24 +401,6 @@ class UploadPlan:
 
 
 @dataclass(frozen=True)
-class CredentialStatus:
-    """Where an account's key comes from, and whether it is there.
-
-    Attributes:
-        account: None where there is no key.
-        source: The place: "variable MOONSHOT_API_KEY", "file /etc/key", "command pass", "the call".
-        fingerprint: Tells keys apart without showing them; of a command it is known only when it was run.
-        problem: What is wrong, or where a key would be looked for.
-    """
-
-    platform: str
-    account: str | None
-    source: str | None
-    fingerprint: str | None
-    problem: str | None
-
-
-@dataclass(frozen=True)
 class Setting:
     """One setting in force.
 

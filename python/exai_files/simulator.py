@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from exai_files.async_client import AsyncClient
     from exai_files.client import Client
 
-__all__ = ["SimulatedClock", "SimulatedFile", "SimulatedPlatform", "Simulator"]
+__all__ = ["SimulatedClock", "SimulatedFile", "SimulatedLogins", "SimulatedPlatform", "Simulator"]
 
 _DEFAULT_KEYS = {
     "moonshot": "sk-simulator",
     "zai": "simulator.zai-secret",
+    "kimi_code": "simulator.kimi-code-user",
     "zhipu_cn": "simulator.zhipu-secret",
 }
 
@@ -60,7 +61,7 @@ class SimulatedPlatform:
     """One platform of a simulator.
 
     Attributes:
-        name: "moonshot", "zai" or "zhipu_cn".
+        name: "moonshot", "zai", "kimi_code" or "zhipu_cn".
         api_key: A well-formed key it accepts; any other well-formed one is another account.
     """
 
@@ -109,7 +110,7 @@ class SimulatedPlatform:
             retry_after: Seconds, for a Retry-After header.
             body: JSON value, or text for a body that is no JSON. Default: an error in OpenAI's shape.
             times: How many requests.
-            operation: "upload", "list", "get", "content", "delete" or "any".
+            operation: "upload", "list", "get", "content", "delete", "device", "token" or "any".
         """
         headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
         shown = {"error": {"message": "failed on purpose", "type": "simulated"}} if body is None else body
@@ -128,7 +129,7 @@ class SimulatedPlatform:
                 or "response"), reset (at_byte, of), lost_reply, lost_request, truncated_body (keep: bytes),
                 refuse_chunked, clock_skew (seconds), stall.
             when: "always", `{"next": n}`, `{"nth": n}`, `{"every": n}` or `{"rate": share}`.
-            operation: "upload", "list", "get", "content", "delete" or "any".
+            operation: "upload", "list", "get", "content", "delete", "device", "token" or "any".
 
         Raises:
             RuntimeError: There is no such fault.
@@ -157,7 +158,7 @@ class SimulatedPlatform:
             content: Its bytes.
             **fields: purpose, mime, key (the account's), created_at (RFC 3339).
         """
-        body = {"filename": filename, "base64": base64.b64encode(content).decode(), **fields}
+        body = {"filename": filename, "base64": base64.b64encode(content).decode(), "key": self.api_key, **fields}
         return SimulatedFile(platform=self.name, **self._simulator.admin("POST", f"/files/{self.name}", body))
 
     def vanish(self, file_id: str) -> None:
@@ -166,6 +167,55 @@ class SimulatedPlatform:
 
     def __repr__(self) -> str:
         return f"SimulatedPlatform({self.name}, {self.base_url})"
+
+
+class SimulatedLogins:
+    """Kimi Code's login server; its settings are the platform's, such as `access_token_seconds`."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What points the platform "kimi-code" of a client here."""
+        urls = self._simulator.urls
+        oauth = f"{urls['kimi_code_oauth']}/api/oauth"
+        return {
+            "base_url": urls["kimi_code"],
+            "oauth_token_url": f"{oauth}/token",
+            "oauth_device_url": f"{oauth}/device_authorization",
+        }
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Its logins (account, refreshes, is_revoked), the user codes that wait, and uses of expired tokens."""
+        state: dict[str, Any] = self._simulator.admin("GET", "/oauth")
+        return state
+
+    def approve(self, user_code: str | None = None, *, user: str | None = None) -> None:
+        """Lets a person say yes to a device; to the only one that waits, where none is named.
+
+        Raises:
+            RuntimeError: None waits.
+        """
+        given = {"user_code": user_code, "user": user}
+        self._simulator.admin("POST", "/oauth/approve", {key: value for key, value in given.items() if value})
+
+    def deny(self, user_code: str | None = None) -> None:
+        """Lets them say no.
+
+        Raises:
+            RuntimeError: None waits.
+        """
+        self._simulator.admin("POST", "/oauth/deny", {"user_code": user_code} if user_code else {})
+
+    def expire(self) -> None:
+        """No access token given so far is good any more."""
+        self._simulator.admin("POST", "/oauth/expire")
+
+    def revoke(self) -> None:
+        """No login made so far is good any more."""
+        self._simulator.admin("POST", "/oauth/revoke")
 
 
 class SimulatedClock:
@@ -227,6 +277,8 @@ class Simulator:
         self.moonshot = SimulatedPlatform(self, "moonshot")
         self.zai = SimulatedPlatform(self, "zai")
         self.zhipu_cn = SimulatedPlatform(self, "zhipu_cn")
+        self.kimi_code = SimulatedPlatform(self, "kimi_code")
+        self.logins = SimulatedLogins(self)
         self.clock = SimulatedClock(self)
 
     def start(self) -> Simulator:
@@ -243,7 +295,7 @@ class Simulator:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Base URLs: moonshot, zai, zhipu_cn and admin."""
+        """Base URLs: moonshot, zai, kimi_code, kimi_code_oauth, zhipu_cn and admin."""
         return self._running.urls()
 
     @property

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::AuditOptions;
+use super::AuditKey;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::model::{AccountId, Digest, PlatformId};
+use crate::model::{AccountId, Actor, Digest, PlatformId};
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl<'e> Event<'e> {
     }
 
     /// The record, but for its place in the log.
-    pub(super) fn record(&self, options: &AuditOptions, now: Timestamp) -> Map<String, Value> {
+    pub(super) fn record(&self, actor: Option<(&Actor, &AuditKey)>, now: Timestamp) -> Map<String, Value> {
         let mut record = Map::new();
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -63,7 +63,13 @@ impl<'e> Event<'e> {
         put("action", Some(self.action.into()));
         put("decision", Some(self.decision.as_str().into()));
         put("process", Some(std::process::id().into()));
-        put("actor", options.actor.as_ref().zip(options.key.as_ref()).map(|(who, key)| key.pseudonym(who).into()));
+        if let Some((actor, key)) = actor {
+            let pseudonym = |text: &Option<String>| text.as_ref().map(|text| key.pseudonym(text).into());
+            put("actor", Some(key.pseudonym(&actor.user).into()));
+            put("roles", (!actor.roles.is_empty()).then(|| actor.roles.join(" ").into()));
+            put("session", pseudonym(&actor.session));
+            put("address", pseudonym(&actor.address));
+        }
         put("digest", self.digest.map(|digest| digest.hex().into()));
         put("platform", self.platform.map(|platform| platform.as_str().into()));
         put("account", self.account.map(|account| account.as_str().into()));

@@ -54,6 +54,8 @@ pub struct AuditFilter {
     /// In hexadecimal.
     pub digest: Option<String>,
     pub action: Option<String>,
+    /// Only what this user did.
+    pub actor: Option<String>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
     /// Only records after this one, from the oldest on; else the newest.
@@ -220,7 +222,7 @@ fn record(row: &Row) -> Result<AuditRecord> {
     })
 }
 
-fn find(session: &mut Session<'_>, filter: &AuditFilter) -> Result<Vec<AuditRecord>> {
+fn find(session: &mut Session<'_>, filter: &AuditFilter, actor: Option<&str>) -> Result<Vec<AuditRecord>> {
     let mut wanted = vec!["seq > ?1".to_owned()];
     let mut values: Vec<Parameter<'_>> = vec![filter.after.unwrap_or(-1).into()];
     let mut add = |condition: &str, value: Option<Parameter<'static>>| {
@@ -231,6 +233,7 @@ fn find(session: &mut Session<'_>, filter: &AuditFilter) -> Result<Vec<AuditReco
     };
     add("file_hash =", filter.digest.clone().map(Into::into));
     add("action =", filter.action.clone().map(Into::into));
+    add("record LIKE", actor.map(|pseudonym| format!("%\"actor\":\"{pseudonym}\"%").into()));
     add("happened_at >=", filter.since.map(Into::into));
     add("happened_at <", filter.until.map(Into::into));
     let order = if filter.after.is_some() { "" } else { "DESC" };
@@ -248,10 +251,14 @@ impl AuditLog {
     /// Records that fit, the oldest first.
     ///
     /// # Errors
-    /// `Registry`.
+    /// `Registry`; `Config` without a key, where a user's records are wanted.
     pub async fn query(&self, filter: AuditFilter) -> Result<Vec<AuditRecord>> {
         self.seal().await?;
-        self.store.read(move |session| find(session, &filter)).await
+        let actor = match &filter.actor {
+            Some(user) => Some(self.options.key.as_ref().ok_or_else(no_key)?.pseudonym(user)),
+            None => None,
+        };
+        self.store.read(move |session| find(session, &filter, actor.as_deref())).await
     }
 
     /// Writes every record to a file, one line each, whole or not at all; gives their number.

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
+use crate::model::Actor;
 use crate::store::{Session, Store};
 
 pub use event::{Decision, Event};
@@ -43,6 +44,8 @@ pub struct AuditLog {
     store: Store,
     clock: Arc<dyn Clock>,
     options: Arc<AuditOptions>,
+    /// On whose behalf.
+    actor: Option<Arc<Actor>>,
     begun: Instant,
     /// Milliseconds after `begun` when it was last sealed.
     sealed_at: Arc<AtomicU64>,
@@ -53,7 +56,7 @@ pub struct AuditLog {
 pub struct AuditOptions {
     /// Signs checkpoints, and makes the pseudonyms of persons; without one there are neither.
     pub key: Option<AuditKey>,
-    /// Who does what this process does.
+    /// Who does what this process does, where nobody else is named.
     pub actor: Option<String>,
     /// Where checkpoints are added, beside the database.
     pub checkpoint_file: Option<PathBuf>,
@@ -61,7 +64,19 @@ pub struct AuditOptions {
 
 impl AuditLog {
     pub fn new(store: Store, clock: Arc<dyn Clock>, options: AuditOptions) -> Self {
-        AuditLog { store, clock, options: Arc::new(options), begun: Instant::now(), sealed_at: Arc::default() }
+        let actor = options.actor.clone().map(|user| Arc::new(Actor::new(user)));
+        AuditLog { store, clock, options: Arc::new(options), actor, begun: Instant::now(), sealed_at: Arc::default() }
+    }
+
+    /// The same log, of what is done on somebody's behalf.
+    #[must_use]
+    pub fn acting_as(&self, actor: Actor) -> Self {
+        AuditLog { actor: Some(Arc::new(actor)), ..self.clone() }
+    }
+
+    /// Who does what is noted.
+    pub fn actor(&self) -> Option<&Actor> {
+        self.actor.as_deref()
     }
 
     /// Notes an event in the transaction of the change it is of.
@@ -69,7 +84,7 @@ impl AuditLog {
     /// # Errors
     /// `Registry`: then the change is not made either.
     pub fn append(&self, session: &mut Session<'_>, event: &Event<'_>, now: Timestamp) -> Result<()> {
-        let record = event.record(&self.options, now);
+        let record = event.record(self.actor.as_deref().zip(self.options.key.as_ref()), now);
         log::append(session, record)
     }
 

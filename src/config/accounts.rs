@@ -2,22 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
-
-use super::{AccountConfig, Config};
-use crate::credentials::{KeySource, fingerprint};
-use crate::model::{AccountId, PlatformId, Secret};
+use super::{AccountConfig, Auth, Config};
+use crate::credentials::KeySource;
+use crate::model::{AccountId, Secret};
 
 impl Config {
-    /// The account of the platform's own key, where there is one, and those that have a table of their own.
-    pub(super) fn accounts(&self, platform: &str, faults: &mut Vec<String>) -> Vec<AccountConfig> {
+    /// The platform's own account, and those that have a table of their own.
+    pub(super) fn accounts(&self, platform: &str, auth: &Auth, faults: &mut Vec<String>) -> Vec<AccountConfig> {
         let own = self.text(&format!("platforms.{platform}.account")).unwrap_or("default").to_owned();
         let named = self.named_accounts(platform);
         let mut accounts: Vec<AccountConfig> = Vec::with_capacity(named.len() + 1);
-        if !named.contains(&own)
-            && let Some(key) = self.key(&format!("platforms.{platform}"), &self.key_variables(platform), faults)
-        {
-            accounts.push(self.account(platform, &own, key));
+        let has_key = !matches!(auth, Auth::OAuth(_));
+        if !named.contains(&own) {
+            let variables = self.key_variables(platform);
+            let key = has_key.then(|| self.key(&format!("platforms.{platform}"), &variables, faults)).flatten();
+            accounts.push(self.account(platform, &own, key, variables, false));
         }
         for name in named {
             let path = format!("platforms.{platform}.accounts.{name}");
@@ -25,22 +24,16 @@ impl Config {
             if name == own {
                 variables.extend(self.key_variables(platform));
             }
-            let faults_before = faults.len();
-            let mut key = self.key(&path, &variables, faults);
-            if name == own && !self.is_kept_elsewhere(&path) {
+            let mut key = has_key.then(|| self.key(&path, &variables, faults)).flatten();
+            if has_key && name == own && !self.is_kept_elsewhere(&path) {
                 // A key that the platform's own settings give is this account's, before any variable.
                 key = self.given_key(&format!("platforms.{platform}"), faults).or(key);
             }
-            match key {
-                Some(key) => match accounts.iter().find(|other| is_same(&other.key, &key)) {
-                    Some(other) => faults.push(format!("{path}: its key is the key of {}, too", other.id)),
-                    None => accounts.push(self.account(platform, &name, key)),
-                },
-                None if faults.len() == faults_before => {
-                    let variables = variables.join(" or ");
-                    faults.push(format!("{path}: there is no key; set {variables}, api_key_file or api_key_command"));
-                }
-                None => {}
+            let is_twin =
+                |other: &&AccountConfig| other.key.as_ref().zip(key.as_ref()).is_some_and(|(a, b)| is_same(a, b));
+            match accounts.iter().find(is_twin) {
+                Some(other) => faults.push(format!("{path}: its key is the key of {}, too", other.id)),
+                None => accounts.push(self.account(platform, &name, key, variables, true)),
             }
         }
         accounts
@@ -53,7 +46,14 @@ impl Config {
     }
 
     /// With the account's own settings, and else the platform's.
-    fn account(&self, platform: &str, name: &str, key: KeySource) -> AccountConfig {
+    fn account(
+        &self,
+        platform: &str,
+        name: &str,
+        key: Option<KeySource>,
+        key_variables: Vec<String>,
+        is_named: bool,
+    ) -> AccountConfig {
         let count = |setting: &str| {
             let own = self.count(&format!("platforms.{platform}.accounts.{name}.{setting}"));
             own.or_else(|| self.count(&format!("platforms.{platform}.{setting}")))
@@ -62,6 +62,8 @@ impl Config {
         AccountConfig {
             id: AccountId::new(name),
             key,
+            key_variables,
+            is_named,
             tier: count("tier"),
             requests_per_minute: narrow("requests_per_minute"),
             uploads_per_minute: narrow("uploads_per_minute"),
@@ -94,7 +96,7 @@ impl Config {
         vec![format!("{usual}_API_KEY_{}", variable_part(name))]
     }
 
-    /// From the call, or the file or the command that the settings name.
+    /// From the call, or what the settings name: a command, a file, the registry's vault.
     fn given_key(&self, path: &str, faults: &mut Vec<String>) -> Option<KeySource> {
         if let Some(giver) = self.givers.get(path) {
             return Some(KeySource::Asked(giver.clone()));
@@ -106,7 +108,9 @@ impl Config {
             return Some(KeySource::Command(words));
         }
         let file = format!("{path}.api_key_file");
-        let (_, origin) = self.values.get(&file)?;
+        let Some((_, origin)) = self.values.get(&file) else {
+            return self.text(&format!("{path}.api_key_vault")).map(|name| KeySource::Vault(name.to_owned()));
+        };
         let source = KeySource::File(self.path(&file)?);
         match source.read() {
             Ok(_) => Some(source),
@@ -128,54 +132,11 @@ impl Config {
         set.map(|(variable, key)| KeySource::given(key, format!("variable {variable}")))
     }
 
-    /// In a file or behind a command.
+    /// In a file, behind a command or in the registry's vault.
     fn is_kept_elsewhere(&self, path: &str) -> bool {
-        ["api_key_file", "api_key_command"].iter().any(|name| self.values.contains_key(&format!("{path}.{name}")))
-    }
-}
-
-/// Where an account's key comes from, and whether it is there. Never the key.
-#[derive(Clone, Debug, Serialize)]
-pub struct CredentialStatus {
-    pub platform: PlatformId,
-    /// `None` where there is no key.
-    pub account: Option<AccountId>,
-    /// The place: "variable MOONSHOT_API_KEY", "file /etc/key", "command pass", "the call".
-    pub source: Option<String>,
-    /// Tells keys apart: 8 hexadecimal characters. Of a command it is known only when it was run.
-    pub fingerprint: Option<String>,
-    /// What is wrong, or where a key would be looked for.
-    pub problem: Option<String>,
-}
-
-impl Config {
-    /// How each account comes by its key. With `runs_commands`, commands and functions are run for that. Blocking.
-    pub fn credentials(&self, runs_commands: bool) -> Vec<CredentialStatus> {
-        let mut statuses = Vec::new();
-        for platform in &self.platforms {
-            let nothing = CredentialStatus {
-                platform: platform.id.clone(),
-                account: None,
-                source: None,
-                fingerprint: None,
-                problem: None,
-            };
-            for account in &platform.accounts {
-                let is_read = runs_commands || !account.key.is_asked();
-                let (fingerprint, problem) = match is_read.then(|| account.key.read()).transpose() {
-                    Ok(key) => (key.as_ref().map(fingerprint), None),
-                    Err(error) => (None, Some(error.message().to_owned())),
-                };
-                let (account, source) = (Some(account.id.clone()), Some(account.key.to_string()));
-                statuses.push(CredentialStatus { account, source, fingerprint, problem, ..nothing.clone() });
-            }
-            if platform.accounts.is_empty() {
-                let variables = platform.key_variables.join(" or ");
-                let problem = Some(format!("no key: set {variables}, api_key_file or api_key_command"));
-                statuses.push(CredentialStatus { problem, ..nothing });
-            }
-        }
-        statuses
+        ["api_key_file", "api_key_command", "api_key_vault"]
+            .iter()
+            .any(|name| self.values.contains_key(&format!("{path}.{name}")))
     }
 }
 
@@ -183,6 +144,7 @@ impl Config {
 fn is_same(one: &KeySource, other: &KeySource) -> bool {
     match (one, other) {
         (KeySource::Command(one), KeySource::Command(other)) => one == other,
+        (KeySource::Vault(one), KeySource::Vault(other)) => one == other,
         _ if one.is_asked() || other.is_asked() => false,
         _ => one.read().is_ok_and(|one| other.read().is_ok_and(|other| one.expose() == other.expose())),
     }

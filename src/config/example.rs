@@ -42,11 +42,7 @@ pub(super) fn example() -> String {
         let (level, name) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
         if level != table {
             table = level;
-            let _ = write!(
-                text,
-                "\n[{}]\n",
-                level.replace('*', if level.starts_with("lifecycle") { "reports" } else { "moonshot" })
-            );
+            let _ = write!(text, "\n[{}]\n", level.replace('*', example_of(level)));
         }
         let given = format!("# {name} = {}", value(setting));
         let _ = match given.len() + setting.doc.len() < WIDE {
@@ -57,12 +53,29 @@ pub(super) fn example() -> String {
     text + TAIL
 }
 
+/// A name that stands for all of a level.
+fn example_of(level: &str) -> &'static str {
+    match level.split('.').next() {
+        Some("lifecycle") => "reports",
+        Some("quotas") => "alice",
+        _ => "moonshot",
+    }
+}
+
 /// What is more telling than something of the right kind.
-const EXAMPLES: [(&str, &str); 8] = [
+const EXAMPLES: [(&str, &str); 16] = [
     ("registry.path", ":memory:"),
     ("copies.place", "/var/lib/exai-files/copies"),
     ("copies.endpoint", "http://127.0.0.1:8333"),
     ("audit.actor", "nightly-job"),
+    ("access.jwt_issuer", "exai"),
+    ("access.jwt_audience", "files"),
+    ("access.grace_until", "2027-01-31T00:00:00Z"),
+    ("api_key_vault", "moonshot"),
+    ("oauth_token_url", "https://auth.example.com/token"),
+    ("oauth_device_url", "https://auth.example.com/device"),
+    ("oauth_client_id", "my-client"),
+    ("oauth_scope", "files"),
     ("rules.*.tag", "report"),
     ("rules.*.platform", "zai"),
     ("rules.*.keep_within", "90d"),

@@ -172,7 +172,7 @@ pub(super) fn without_password(text: &str) -> String {
 }
 
 /// Without a trailing slash, because `//files` is another route on some gateways (platform_api.md §7.2).
-fn base_url(text: &str) -> Result<String, String> {
+pub(super) fn base_url(text: &str) -> Result<String, String> {
     // Parsers do not agree on what these mean.
     if text.contains(['\\', '\t', '\n', '\r']) || text.contains(":///") {
         return Err("must be a URL such as https://api.example.com/v1".into());

@@ -3,11 +3,13 @@
 //! Precedence: call > environment > profile > file > default. Keys never stand in settings, only the names of the
 //! variables and files that hold them.
 
+mod access;
 mod accounts;
 mod example;
 mod kind;
 mod layers;
 mod lifecycle;
+mod login;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,17 +26,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{AccountId, PlatformId, Reach, Secret};
 use crate::policy::quota::WhenFull;
 use crate::policy::retention::Rule;
+use crate::policy::token::TokenRules;
+use crate::policy::user_quota::UserQuotas;
 
-pub use accounts::CredentialStatus;
 pub use kind::database_url;
 pub use layers::Origin;
+pub use login::{Auth, OAuthConfig, StoreConfig, StoreKind};
 
 use kind::Kind;
 use layers::Layers;
 use schema::SETTINGS;
 
 /// The platforms that need no `kind`.
-const BUILT_IN: [&str; 3] = ["moonshot", "zai", "zhipu"];
+const BUILT_IN: [&str; 4] = ["kimi-code", "moonshot", "zai", "zhipu"];
 
 /// Where settings are read from.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +81,14 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// Who runs this process.
     pub user: Option<String>,
+    /// Where `auth login` keeps what it fetches.
+    pub store: StoreConfig,
+    /// Which users' tokens are good.
+    pub tokens: TokenRules,
+    /// What they are signed with.
+    pub jwt_secret: Option<KeySource>,
+    /// What each user may have on platforms.
+    pub quotas: UserQuotas,
 }
 
 /// One platform's settings.
@@ -87,7 +99,9 @@ pub struct PlatformConfig {
     pub base_url: Option<String>,
     /// Where its names may lead.
     pub reach: Reach,
-    pub auth_is_jwt: bool,
+    pub auth: Auth,
+    /// Where the names of its login server may lead.
+    pub login_reach: Reach,
     pub purpose: Option<String>,
     pub when_full: Option<WhenFull>,
     pub commit_horizon: Option<Duration>,
@@ -95,15 +109,20 @@ pub struct PlatformConfig {
     pub compatible: Option<Value>,
     /// Variables that may hold its own key, the first that is set counts.
     pub key_variables: Vec<String>,
-    /// None: no key is to be had, so the platform is not connected.
+    /// Those without a key are connected if one is kept for them.
     pub accounts: Vec<AccountConfig>,
 }
 
-/// One account of a platform, with its key.
+/// One account of a platform.
 #[derive(Clone, Debug)]
 pub struct AccountConfig {
     pub id: AccountId,
-    pub key: KeySource,
+    /// `None` where no setting and no variable gives one.
+    pub key: Option<KeySource>,
+    /// Variables that may hold it; the first that is set counts.
+    pub key_variables: Vec<String>,
+    /// Whether the settings have a table for it: then it is a fault that there is no key.
+    pub is_named: bool,
     pub tier: Option<u64>,
     pub requests_per_minute: Option<u32>,
     pub uploads_per_minute: Option<u32>,
@@ -136,6 +155,10 @@ impl Config {
             s3_key: None,
             rules: Vec::new(),
             user: None,
+            tokens: TokenRules::default(),
+            jwt_secret: None,
+            quotas: UserQuotas::default(),
+            store: StoreConfig { kind: StoreKind::Database, file: PathBuf::new(), master_key: None },
             values: layers.values,
             env: sources.env,
             givers: sources.givers,
@@ -174,7 +197,7 @@ impl Config {
     pub fn settings(&self) -> Vec<EffectiveSetting> {
         let withheld = |path: &str, value: &Value| match path {
             "http.proxy" => Value::from(without_user_info(value.as_str().unwrap_or_default())),
-            path if path.ends_with("api_key_command") => without_arguments(value),
+            path if path.ends_with("_command") => without_arguments(value),
             _ => value.clone(),
         };
         self.values
@@ -244,6 +267,10 @@ impl Config {
         if is_in_bucket && self.s3_key.is_none() {
             faults.push("copies.place: a bucket needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into());
         }
+        self.store = self.store();
+        self.tokens = self.token_rules(faults);
+        self.jwt_secret = self.jwt_secret(faults);
+        self.quotas = self.user_quotas();
         self.platforms = self.platform_names().iter().filter_map(|name| self.platform(name, faults)).collect();
         self.default_platforms = self.named_platforms("default_platforms", faults);
         self.recovery_fallback = self.named_platforms("recovery.fallback", faults);
@@ -293,35 +320,41 @@ impl Config {
             faults.push(format!("{origin}: platforms.{name}: a platform of your own needs kind = \"openai-compatible\" and a base_url{suggestion}"));
             return None;
         }
-        if name != "moonshot" {
-            let of_moonshot = |path: &str| {
-                path.strip_prefix(&of(""))
-                    .is_some_and(|rest| matches!(rest.rsplit('.').next(), Some("tier" | "region")))
-            };
-            for (path, (_, origin)) in self.values.iter().filter(|(path, _)| of_moonshot(path)) {
-                faults.push(format!("{origin}: {path}: only moonshot has one"));
+        for (path, (_, origin)) in self.values.iter().filter(|(path, _)| path.starts_with(&of(""))) {
+            match (path.rsplit('.').next(), name) {
+                (Some("tier"), "moonshot") | (Some("region"), "moonshot" | "kimi-code") => {}
+                (Some("tier"), _) => faults.push(format!("{origin}: {path}: only moonshot has one")),
+                (Some("region"), _) => faults.push(format!("{origin}: {path}: only moonshot and kimi-code have one")),
+                _ => {}
             }
         }
-        let reach = self.reach(name, faults);
+        let auth = self.auth(name, faults);
+        let login_url = match &auth {
+            Auth::OAuth(server) | Auth::ClientCredentials(server) => Some(server.token_url.as_str()),
+            Auth::Key | Auth::Jwt => None,
+        };
+        let login_reach = self.reach(name, "oauth_token_url", login_url, faults);
+        let reach = self.reach(name, "base_url", self.text(&of("base_url")), faults);
         Some(PlatformConfig {
             reach,
-            region: self.text(&of("region")).unwrap_or("intl").to_owned(),
+            login_reach,
+            region: self.text(&of("region")).unwrap_or(if name == "kimi-code" { "cn" } else { "intl" }).to_owned(),
             base_url: self.text(&of("base_url")).map(str::to_owned),
-            auth_is_jwt: self.text(&of("auth")) == Some("jwt"),
             purpose: self.text(&of("purpose")).map(str::to_owned),
             when_full: self.text(&of("when_full")).and_then(|word| WhenFull::parse(word).ok()),
             commit_horizon: self.duration(&of("commit_horizon")),
             compatible: (!built_in).then(|| self.compatible(name)),
             key_variables: self.key_variables(name),
-            accounts: self.accounts(name, faults),
+            accounts: self.accounts(name, &auth, faults),
+            auth,
             id,
         })
     }
 
-    /// Where a platform may be: where its vendor says, unless the settings say otherwise.
-    fn reach(&self, name: &str, faults: &mut Vec<String>) -> Reach {
-        let path = format!("platforms.{name}.base_url");
-        let Some(url) = self.text(&path).and_then(|url| url::Url::parse(url).ok()) else { return Reach::Public };
+    /// Where a URL of a platform may lead: where its vendor says, unless the settings say otherwise.
+    fn reach(&self, name: &str, setting: &str, url: Option<&str>, faults: &mut Vec<String>) -> Reach {
+        let path = format!("platforms.{name}.{setting}");
+        let Some(url) = url.and_then(|url| url::Url::parse(url).ok()) else { return Reach::Public };
         let literal = match url.host() {
             Some(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
             Some(url::Host::Ipv6(address)) => Some(IpAddr::V6(address)),

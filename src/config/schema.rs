@@ -24,6 +24,7 @@ pub(super) const OF_AN_ACCOUNT: &[&str] = &[
     "api_key_env",
     "api_key_file",
     "api_key_command",
+    "api_key_vault",
     "api_key",
     "tier",
     "requests_per_minute",
@@ -37,6 +38,9 @@ pub(super) const OF_AN_ACCOUNT: &[&str] = &[
 
 /// Where a platform's own settings begin.
 pub(super) const PLATFORM: &str = "platforms.*.";
+
+/// Those of one user's quota.
+pub(super) const USER: &str = "quotas.users.*.";
 
 /// And those of a rule about how long files stay.
 pub(super) const RULE: &str = "lifecycle.rules.*.";
@@ -237,6 +241,47 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Read and write the EXAI tool's keys too (circuit_breaker:…, dedup:…): old and new processes know of each other.",
     ),
     setting(
+        "access.jwt_secret_file",
+        Kind::Path,
+        "",
+        "Verifies users' tokens (HS256). Default: JWT_SECRET_KEY, SUPABASE_JWT_SECRET or JWT_SECRET.",
+    ),
+    setting("access.jwt_secret_command", Kind::Words, "", "Command that prints it, as words."),
+    setting("access.jwt_issuer", Kind::Text, "", "Who must have issued them. Default: JWT_ISSUER; else anybody."),
+    setting("access.jwt_audience", Kind::Text, "", "Whom they must be for. Default: JWT_AUDIENCE; else anybody."),
+    setting("access.jwt_leeway", Kind::Seconds { min: 0.0 }, "60", "How far clocks may be apart."),
+    setting(
+        "access.grace_until",
+        Kind::Text,
+        "",
+        "Until then (RFC 3339) whoever shows no good token is let in as \"anonymous\". It does not start anew with a process.",
+    ),
+    setting(
+        "quotas.max_files",
+        Kind::Count { min: 0, max: u64::MAX },
+        "",
+        "Files that each user may have on platforms.",
+    ),
+    setting("quotas.max_bytes", Kind::Bytes, "", "Bytes, likewise."),
+    setting("quotas.max_file_bytes", Kind::Bytes, "", "The largest file of theirs."),
+    setting("quotas.users.*.max_files", Kind::Count { min: 0, max: u64::MAX }, "", "Of one user, in place of those."),
+    setting("quotas.users.*.max_bytes", Kind::Bytes, "", "Likewise."),
+    setting("quotas.users.*.max_file_bytes", Kind::Bytes, "", "Likewise."),
+    setting(
+        "credentials.store",
+        Kind::OneOf(&["database", "file", "keyring"]),
+        "\"database\"",
+        "Where `auth login` keeps keys and tokens: the registry or a file, sealed; or the system's keyring (extra \"keyring\").",
+    ),
+    setting("credentials.file", Kind::Path, "", "That file. Default: credentials.json beside the registry's file."),
+    setting(
+        "credentials.master_key_file",
+        Kind::Path,
+        "",
+        "What they are sealed with: a key or a passphrase. Default: EXAI_FILES_MASTER_KEY, else made beside the registry's file.",
+    ),
+    setting("credentials.master_key_command", Kind::Words, "", "Command that prints it, as words."),
+    setting(
         "lifecycle.trash_period",
         Kind::Seconds { min: 0.0 },
         "\"30d\"",
@@ -262,8 +307,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "platforms.*.region",
         Kind::OneOf(&["intl", "cn"]),
-        "\"intl\"",
-        "moonshot only; keys are not interchangeable.",
+        "",
+        "moonshot (default intl) and kimi-code (default cn, which is kimi.com); keys are not interchangeable.",
     ),
     setting("platforms.*.base_url", Kind::BaseUrl, "", "In place of the platform's own."),
     setting("platforms.*.account", Kind::Text, "\"default\"", "Your name for the account; remote ids belong to it."),
@@ -280,6 +325,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "",
         "Command that prints the key, as words; run at the first call, and again when the platform refuses its key.",
     ),
+    setting(
+        "platforms.*.api_key_vault",
+        Kind::Text,
+        "",
+        "Name of the key in the registry's Supabase Vault; the registry's role has to be allowed to read the view.",
+    ),
     setting("platforms.*.api_key", Kind::Secret, "", ""),
     setting(
         "platforms.*.allow_private_addresses",
@@ -289,10 +340,19 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "platforms.*.auth",
-        Kind::OneOf(&["key", "jwt"]),
-        "\"key\"",
-        "zai and zhipu: send the key itself, or a JWT made from it.",
+        Kind::OneOf(&["key", "jwt", "oauth", "client-credentials"]),
+        "",
+        "Send the key itself, a JWT made from it (zai, zhipu), or tokens of a login (default of kimi-code) or a client.",
     ),
+    setting(
+        "platforms.*.oauth_token_url",
+        Kind::BaseUrl,
+        "",
+        "Where tokens are had, for auth = \"oauth\" and \"client-credentials\". Default: kimi-code's own.",
+    ),
+    setting("platforms.*.oauth_device_url", Kind::BaseUrl, "", "Where a device login begins (RFC 8628), likewise."),
+    setting("platforms.*.oauth_client_id", Kind::Text, "", "Who asks; a client's secret is the account's key."),
+    setting("platforms.*.oauth_scope", Kind::Text, "", "What is asked for. Default: nothing in particular."),
     setting(
         "platforms.*.tier",
         Kind::Count { min: 0, max: 5 },
@@ -376,6 +436,10 @@ fn pattern(path: &str) -> String {
     if let Some((_, setting)) = path.strip_prefix("lifecycle.rules.").and_then(|rest| rest.split_once('.')) {
         return format!("{RULE}{setting}");
     }
+    // Users' names may have dots in them.
+    if let Some((_, setting)) = path.strip_prefix("quotas.users.").and_then(|rest| rest.rsplit_once('.')) {
+        return format!("{USER}{setting}");
+    }
     match path.strip_prefix("platforms.").and_then(|rest| rest.split_once('.')) {
         Some((_, rest)) => format!("{PLATFORM}{}", of_account(rest).unwrap_or(rest)),
         None => path.to_owned(),
@@ -397,7 +461,7 @@ pub(super) fn nearest(path: &str) -> Option<String> {
         .filter(|setting| setting.kind != Kind::Secret)
         .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
         .filter(|best| likeness(best) > 0.8)?;
-    let named = ["platforms.", "lifecycle.rules."].iter().find_map(|level| path.strip_prefix(level));
+    let named = ["platforms.", "lifecycle.rules.", "quotas.users."].iter().find_map(|level| path.strip_prefix(level));
     let name = named.and_then(|rest| rest.split('.').next()).unwrap_or("*");
     Some(best.path.replace('*', name))
 }

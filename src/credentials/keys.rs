@@ -96,7 +96,7 @@ impl Keys {
 
 /// # Errors
 /// `Config` when it is empty or has characters that no header may have.
-pub(super) fn checked(key: &Secret) -> Result<Secret> {
+pub(crate) fn checked(key: &Secret) -> Result<Secret> {
     if key.expose().is_empty() || !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::new(ErrorKind::Config, "the API key is empty or has blanks or other unsendable characters")
             .with_hint("copy it again from the platform's console, without quotes or line ends"));

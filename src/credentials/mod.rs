@@ -2,7 +2,10 @@
 
 mod api_key;
 mod keys;
+mod oauth;
+mod sealing;
 mod source;
+mod stores;
 mod zhipu_jwt;
 
 use std::fmt;
@@ -15,7 +18,11 @@ use crate::error::Result;
 use crate::model::Secret;
 
 pub use api_key::ApiKey;
+pub(crate) use keys::checked;
+pub use oauth::{AuthorizationServer, DeviceCode, KimiDevice, OAuth, OAuthParts, Polled, ServerOptions, Tokens};
+pub use sealing::MasterKey;
 pub use source::{KeyGiver, KeySource};
+pub use stores::{CredentialStore, DatabaseStore, FileStore, Slot, Stored, StoredKey, VaultSecret};
 pub use zhipu_jwt::ZhipuJwt;
 
 /// Why a platform would not have a credential.
@@ -38,6 +45,9 @@ pub trait CredentialProvider: Send + Sync + fmt::Debug {
 
     /// The platform has refused this one. `true` when there may be another by now.
     fn refused(&self, credential: &Secret, why: Refusal) -> bool;
+
+    /// The platform knows this one.
+    fn accepted(&self, _credential: &Secret) {}
 }
 
 /// Tells keys apart without showing them: 8 hexadecimal characters.

@@ -34,6 +34,8 @@ pub enum KeySource {
     Command(Vec<String>),
     /// What somebody gives who is asked, likewise.
     Asked(Arc<dyn KeyGiver>),
+    /// A secret of the registry's Supabase Vault, by its name: to be asked for once the registry is open.
+    Vault(String),
 }
 
 /// Somebody who gives a key when asked.
@@ -53,6 +55,7 @@ impl fmt::Display for KeySource {
             // Its arguments may say where a key is, and are nobody's business.
             KeySource::Command(words) => write!(f, "command {}", words.first().map_or("", String::as_str)),
             KeySource::Asked(giver) => f.write_str(&giver.name()),
+            KeySource::Vault(name) => write!(f, "vault secret {name}"),
         }
     }
 }
@@ -80,6 +83,7 @@ impl KeySource {
             KeySource::File(path) => read_file(path),
             KeySource::Command(words) => run(words),
             KeySource::Asked(giver) => giver.give().and_then(|key| trimmed(key.expose())),
+            KeySource::Vault(_) => Err("is only there while the registry is open".to_owned()),
         };
         read.map_err(|why| {
             Error::new(ErrorKind::Config, format!("the key of {self} cannot be had: it {why}"))
@@ -89,7 +93,7 @@ impl KeySource {
 
     /// Whether reading it may take long, or ask a person.
     pub fn is_asked(&self) -> bool {
-        matches!(self, KeySource::Command(_) | KeySource::Asked(_))
+        matches!(self, KeySource::Command(_) | KeySource::Asked(_) | KeySource::Vault(_))
     }
 
     /// Whether another key may come from there.

@@ -72,7 +72,7 @@ impl Manager {
 
     pub async fn platforms(&self) -> Result<Vec<PlatformInfo<'_>>> {
         let mut infos = Vec::with_capacity(self.connections.len());
-        for (platform, connections) in &self.connections {
+        for (platform, connections) in self.connections.iter() {
             let usage = self.registry.usage(platform).await?;
             for connection in connections {
                 let account = connection.platform.account();

@@ -20,7 +20,7 @@ impl Manager {
     /// Every connected platform's circuit breakers, limits and retry budget. Asks no platform.
     pub async fn health(&self) -> Vec<PlatformHealth<'_>> {
         let mut health = Vec::with_capacity(self.connections.len());
-        for (platform, connections) in &self.connections {
+        for (platform, connections) in self.connections.iter() {
             for connection in connections {
                 let account = connection.platform.account();
                 health.push(PlatformHealth { platform, account, health: connection.resilience.health().await });

@@ -22,6 +22,7 @@ mod send;
 mod single_flight;
 mod spread;
 mod upload;
+mod users;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,10 +34,11 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::content::SourcePolicy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{AccountId, Operation, PlatformId, Replica};
+use crate::model::{AccountId, Actor, Operation, PlatformId, Replica};
 use crate::platform::Platform;
 use crate::policy::quota::WhenFull;
 use crate::policy::retention::Rule;
+use crate::policy::user_quota::UserQuotas;
 use crate::registry::Registry;
 use crate::resilience::{Resilience, SharedState};
 
@@ -93,8 +95,10 @@ pub struct ManagerOptions {
     pub trash_period: Option<Duration>,
     /// Where uploads go that name no platform.
     pub default_platforms: Vec<PlatformId>,
-    /// Platforms without a key, and the variables that may hold it.
-    pub missing_keys: BTreeMap<PlatformId, Vec<String>>,
+    /// Platforms without a key, and what to do about that.
+    pub missing_keys: BTreeMap<PlatformId, String>,
+    /// What each user may have on platforms.
+    pub quotas: UserQuotas,
 }
 
 impl Default for ManagerOptions {
@@ -110,21 +114,22 @@ impl Default for ManagerOptions {
             trash_period: Some(Duration::from_secs(30 * 86_400)),
             default_platforms: Vec::new(),
             missing_keys: BTreeMap::new(),
+            quotas: UserQuotas::default(),
         }
     }
 }
 
-/// Everything a client can do.
-#[derive(Debug)]
+/// Everything a client can do; clones share all of it.
+#[derive(Clone, Debug)]
 pub struct Manager {
     registry: Registry,
     clock: Arc<dyn Clock>,
-    options: ManagerOptions,
+    options: Arc<ManagerOptions>,
     /// By platform, at least one account each.
-    connections: BTreeMap<PlatformId, Vec<Connection>>,
-    usage: KnownUsage,
-    in_flight: SingleFlight,
-    calls: closing::Calls,
+    connections: Arc<BTreeMap<PlatformId, Vec<Connection>>>,
+    usage: Arc<KnownUsage>,
+    in_flight: Arc<SingleFlight>,
+    calls: Arc<closing::Calls>,
     /// State that the existing EXAI tool may share.
     existing_tool: Option<SharedState>,
     /// Kept copies.
@@ -145,14 +150,23 @@ impl Manager {
         Manager {
             registry,
             clock,
-            options,
-            connections: by_platform,
-            usage: KnownUsage::default(),
-            in_flight: SingleFlight::default(),
-            calls: closing::Calls::default(),
+            options: Arc::new(options),
+            connections: Arc::new(by_platform),
+            usage: Arc::default(),
+            in_flight: Arc::default(),
+            calls: Arc::default(),
             existing_tool: None,
             blobs: None,
         }
+    }
+
+    /// The same, on somebody's behalf: the audit log has them, and their quota counts.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when it names nobody.
+    pub fn acting_as(&self, actor: Actor) -> Result<Self> {
+        actor.check()?;
+        Ok(Manager { registry: self.registry.acting_as(actor), ..self.clone() })
     }
 
     /// Makes `work`, one call of this manager, end when the manager is closed.
@@ -186,8 +200,7 @@ impl Manager {
     /// The accounts that a platform is connected with, at least one.
     fn accounts(&self, platform: &PlatformId) -> Result<&[Connection]> {
         self.connections.get(platform).map(Vec::as_slice).ok_or_else(|| match self.options.missing_keys.get(platform) {
-            Some(variables) => Error::new(ErrorKind::Config, format!("there is no key for {platform}"))
-                .with_hint(format!("set {}, or name an `api_key_file` in the configuration", variables.join(" or "))),
+            Some(remedy) => Error::new(ErrorKind::Config, format!("there is no key for {platform}")).with_hint(remedy),
             None => {
                 let known = self.connections.keys().chain(self.options.missing_keys.keys());
                 let known: Vec<&str> = known.map(PlatformId::as_str).collect();

@@ -198,6 +198,7 @@ impl Manager {
         let mut file = self.prepare(request, &platforms).await?;
         let targets = platforms.iter().map(|p| self.target(p, &file, request)).collect::<Result<Vec<_>>>()?;
         self.remember(&file);
+        self.admit_user(&file).await?;
         let keeping = tokio::time::timeout_at(deadline, self.keep_copy(&file)).await;
         keeping.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::TimedOut, "the time given ran out while a copy was kept; nothing was sent")
@@ -213,6 +214,7 @@ impl Manager {
         if request.keep != Keep::AsItIs {
             outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()).for_each(|r| self.registry.note_use(r));
         }
+        self.end_admission(&file).await;
         let is_placed = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
         let is_said = file.known.as_ref().map_or(request.labels.is_empty(), |record| request.labels.are_on(record));
         if is_placed && !is_said {

@@ -1,5 +1,6 @@
 //! Plain data that every layer shares. No behaviour beyond reading and printing itself.
 
+mod actor;
 mod digest;
 mod file;
 mod hold;
@@ -10,6 +11,7 @@ mod secret;
 mod source;
 mod stream;
 
+pub use actor::Actor;
 pub use digest::Digest;
 pub use file::{ContentKind, FileObject, FileRecord, Origin, RemoteStatus, Replica, ReplicaStatus};
 pub use hold::{HoldKind, Keep};

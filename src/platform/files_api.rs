@@ -18,9 +18,11 @@ use crate::clock::Clock;
 use crate::credentials::{CredentialProvider, Refusal};
 use crate::error::{Delivery, Error, ErrorKind, PlatformContext, Result, Retry};
 use crate::failpoint::failpoint;
-use crate::model::{AccountId, ContentKind, FileObject, Operation, PlatformId, Purpose};
+use crate::model::{AccountId, ContentKind, FileObject, Operation, PlatformId, Purpose, Secret};
 use crate::resilience::{Resilience, note_wait};
-use crate::transport::{FilePart, HttpClient, Multipart, Phase, Request, Response, TransportError, TransportErrorKind};
+use crate::transport::{
+    Body, FilePart, HttpClient, Multipart, Phase, Request, Response, TransportError, TransportErrorKind,
+};
 
 /// Longest answer that is read: a listing of everything an account may hold fits many times.
 const LONGEST_ANSWER: usize = 64 << 20;
@@ -103,13 +105,28 @@ impl FilesApi {
 
     /// One request, up to the headers of its answer.
     async fn send(&self, operation: Operation, request: Request, deadline: Instant) -> Result<Response> {
-        let credential = self.credentials.credential().await?;
+        let credential = self.credential(operation, deadline).await?;
         let request = request.bearer(&credential).map_err(|error| self.transport_error(operation, error))?;
         tracing::debug!(platform = %self.id(), %operation, "sending");
         let response =
             self.http.send(request, deadline).await.map_err(|error| self.transport_error(operation, error))?;
         note_wait(response.waited());
+        if response.status() != 401 {
+            self.credentials.accepted(&credential);
+        }
         Ok(response.to(credential))
+    }
+
+    /// It may have to be fetched, and that may have to wait for another process.
+    async fn credential(&self, operation: Operation, deadline: Instant) -> Result<Secret> {
+        tokio::time::timeout_at(deadline, self.credentials.credential()).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::TimedOut,
+                format!("{} {operation}: the deadline came before there was a credential", self.id()),
+            )
+            .with_hint("allow more time with `timeout`")
+            .with_context(self.context(operation, None)))
+        })
     }
 
     /// One request and its whole answer, which is a success.
@@ -184,8 +201,7 @@ impl FilesApi {
             _ => Refusal::Expired { server_time: answer.server_date },
         };
         match answer.credential.as_ref().is_some_and(|refused| self.credentials.refused(refused, why)) {
-            true if retry == Retry::Never => Retry::Once,
-            true => retry,
+            true => Retry::Afresh,
             false => Retry::Never,
         }
     }
@@ -332,7 +348,7 @@ impl Platform for FilesApi {
     async fn upload(&self, upload: Upload) -> Result<FileObject> {
         let file = FilePart { name: upload.name, mime: upload.mime, length: upload.length, body: upload.body };
         let mut request = Request::new(Method::POST, self.url("/files"));
-        request.body = Some(Multipart::new(vec![("purpose", upload.purpose.to_string())], file));
+        request.body = Some(Body::Multipart(Multipart::new(vec![("purpose", upload.purpose.to_string())], file)));
         let answer = self.ask(Operation::Upload, request, upload.deadline).await?;
         let object = self.described(Operation::Upload, &answer)?;
         lost_at(Operation::Upload, "parsed")?;

@@ -28,7 +28,7 @@ use crate::model::{AccountId, ByteStream, ContentKind, FileObject, PlatformId, P
 pub use capabilities::{Capabilities, Fact, PurposeRule, Tier};
 pub use errors::{ErrorTable, Meaning, Row};
 pub use files_api::{FilesApi, GetRule, ListRule, Profile};
-pub use moonshot::moonshot;
+pub use moonshot::{kimi_code, moonshot};
 pub use openai_compatible::{OpenAiCompatible, PurposeTable};
 pub use zai::{zai, zhipu};
 

@@ -19,7 +19,7 @@ pub fn moonshot(region: &str) -> Result<Profile> {
         "intl" => "https://api.moonshot.ai/v1",
         "cn" => "https://api.moonshot.cn/v1",
         other => {
-            return Err(Error::new(ErrorKind::Config, format!("moonshot has no region {other:?}"))
+            return Err(Error::new(ErrorKind::Config, format!("there is no region {other:?}"))
                 .with_hint("use \"intl\" or \"cn\""));
         }
     };
@@ -49,6 +49,22 @@ pub fn moonshot(region: &str) -> Result<Profile> {
         list: ListRule::All,
         errors: ErrorTable { rows: ERRORS },
     })
+}
+
+/// Kimi Code: Moonshot's API behind a login, in region `cn` (api.kimi.com) or `intl` (api.kimi.ai).
+///
+/// kimi-cli uploads videos to it (platform_api.md §8.3); that its files follow Moonshot's rules otherwise is unverified.
+///
+/// # Errors
+/// `Config` for another region.
+pub fn kimi_code(region: &str) -> Result<Profile> {
+    let mut profile = moonshot(region)?;
+    let ending = if region == "intl" { "ai" } else { "com" };
+    profile.capabilities.platform = PlatformId::new("kimi-code")?;
+    profile.capabilities.base_url = format!("https://api.kimi.{ending}/coding/v1");
+    // The plans of its users are others, and published nowhere.
+    profile.capabilities.tiers = None;
+    Ok(profile)
 }
 
 fn purposes() -> Vec<PurposeRule> {

@@ -2,3 +2,5 @@
 
 pub mod quota;
 pub mod retention;
+pub mod token;
+pub mod user_quota;

@@ -11,21 +11,24 @@ use pyo3::pybacked::PyBackedBytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::auth::PyAuth;
 use super::convert::{Answer, to_py, value};
 use super::errors::raise;
+use super::keyring::Keyring;
 use super::keys::givers;
 use super::pending::Pending;
 use super::runtime;
 use super::table::Table;
 use super::transfers::TransferList;
 use super::upkeep::{self, Audit, Copies, Lifecycle, Recovery, Watch};
+use crate::auth::Auth;
 use crate::config::{Config, Sources};
-use crate::connect::{capabilities, connect};
+use crate::connect::{Connected, capabilities, connect};
 use crate::content::Source;
 use crate::credentials::KeyGiver;
 use crate::error::{Error, ErrorKind};
 use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
-use crate::model::{AccountId, Digest, HoldKind, Keep, Operation, PlatformId};
+use crate::model::{AccountId, Actor, Digest, HoldKind, Keep, Operation, PlatformId};
 use crate::policy::quota::WhenFull;
 use crate::registry::FileFilter;
 use crate::resilience::{Lane, Mode};
@@ -40,6 +43,7 @@ pub(super) fn config_example() -> String {
 #[pyclass(frozen, module = "exai_files._core")]
 pub(super) struct Client {
     manager: Arc<Manager>,
+    auth: Arc<Auth>,
     config: Config,
     deadline: Duration,
 }
@@ -133,27 +137,28 @@ pub(super) fn configured(
 impl Client {
     /// Reads the configuration and opens the registry.
     #[new]
-    #[pyo3(signature = (config_file, environment, overrides_json, key_functions))]
+    #[pyo3(signature = (config_file, environment, overrides_json, key_functions, keyring))]
     fn new(
         py: Python<'_>,
         config_file: Option<PathBuf>,
         environment: BTreeMap<String, String>,
         overrides_json: &str,
         key_functions: BTreeMap<String, Py<PyAny>>,
+        keyring: Py<PyAny>,
     ) -> PyResult<Self> {
         let givers = givers(py, key_functions);
         let opened = py.detach(|| {
             let config = configured(config_file, environment, overrides_json, givers)?;
-            let manager = connect(&config)?;
-            Ok((config, manager))
+            let connected = connect(&config, Some(Arc::new(Keyring(keyring))))?;
+            Ok((config, connected))
         });
         runtime::raised(py)?;
-        let (config, manager) = opened.map_err(|error| raise(py, &error))?;
+        let (config, Connected { manager, auth }) = opened.map_err(|error| raise(py, &error))?;
         let manager = Arc::new(manager);
         if let Some(every) = config.duration("recovery.every").filter(|every| !every.is_zero()) {
             upkeep::recover_regularly(&manager, every)?;
         }
-        Ok(Client { manager, deadline: config.deadline, config })
+        Ok(Client { manager, auth: Arc::new(auth), deadline: config.deadline, config })
     }
 
     /// Every setting with its value (secrets withheld) and where it came from.
@@ -162,10 +167,27 @@ impl Client {
         to_py(py, &settings)
     }
 
-    /// How each account comes by its key; with `runs_commands`, commands are run for that.
-    fn credentials(&self, py: Python<'_>, runs_commands: bool) -> PyResult<Py<PyAny>> {
-        let statuses = py.detach(|| value(&self.config.credentials(runs_commands)));
-        to_py(py, &statuses.map_err(|error| raise(py, &error))?)
+    /// The same client, on behalf of an `Actor`.
+    fn acting_as(&self, py: Python<'_>, actor_json: &str) -> PyResult<Self> {
+        let manager = given::<Actor>(actor_json).and_then(|actor| self.manager.acting_as(actor));
+        let manager = Arc::new(manager.map_err(|error| raise(py, &error))?);
+        Ok(Client { manager, auth: self.auth.clone(), config: self.config.clone(), deadline: self.deadline })
+    }
+
+    /// Whom a user's token names.
+    fn verify(&self, py: Python<'_>, token: Option<&str>) -> PyResult<Py<PyAny>> {
+        let actor = py.detach(|| self.auth.verify(token).and_then(|actor| value(&actor)));
+        to_py(py, &actor.map_err(|error| raise(py, &error))?)
+    }
+
+    /// What a user has on the platforms and may have; whoever calls, where none is named.
+    fn quota(&self, user: Option<String>) -> Pending {
+        let manager = self.manager.clone();
+        self.pending(Ok(async move { Answer::of(&manager.quota_of(user.as_deref()).await?) }))
+    }
+
+    fn auth(&self) -> PyAuth {
+        PyAuth { manager: self.manager.clone(), auth: self.auth.clone() }
     }
 
     /// What a platform can do, connected or not.

@@ -3,11 +3,13 @@
 //! Every operation is written once and returned as a [`Pending`](pending::Pending), which Python awaits or waits
 //! for; records cross as plain dictionaries, which the typed front (`python/exai_files`) turns into dataclasses.
 
+mod auth;
 mod client;
 mod convert;
 mod database;
 mod errors;
 mod guards;
+mod keyring;
 mod keys;
 mod pending;
 mod runtime;
@@ -34,6 +36,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "__all__",
         [
             "Audit",
+            "Auth",
             "CircuitBreaker",
             "Client",
             "Copies",
@@ -58,6 +61,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<transfers::TransferList>()?;
     module.add_class::<database::Database>()?;
     module.add_class::<upkeep::Audit>()?;
+    module.add_class::<auth::PyAuth>()?;
     module.add_class::<upkeep::Copies>()?;
     module.add_class::<upkeep::Lifecycle>()?;
     module.add_class::<upkeep::Recovery>()?;

@@ -199,6 +199,7 @@ fn erase(session: &mut Session<'_>, hex: &str) -> Result<Erased> {
               UNION ALL SELECT id FROM moves WHERE file_hash = ?1)",
     )?;
     delete("DELETE FROM moves WHERE file_hash = ?1")?;
+    delete("DELETE FROM user_files WHERE file_hash = ?1")?;
     delete("DELETE FROM upload_intents WHERE file_hash = ?1")?;
     let copies = delete("DELETE FROM platform_file_registry WHERE file_hash = ?1")?;
     delete("DELETE FROM file_hashes WHERE file_hash = ?1")?;

@@ -21,6 +21,7 @@ mod register;
 mod rows;
 mod settle;
 mod sources;
+mod user_quotas;
 mod watch;
 
 use std::path::Path;
@@ -31,7 +32,7 @@ use crate::audit::{AuditLog, AuditOptions, Event};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::failpoint::failpoint;
-use crate::model::{AccountId, Digest, PlatformId, Purpose};
+use crate::model::{AccountId, Actor, Digest, PlatformId, Purpose};
 use crate::store::{Location, Session, Store};
 
 pub use copies::{KeptCopy, Unkept};
@@ -47,6 +48,7 @@ pub use moves::{HeldMove, Move};
 pub use query::{FileFilter, FileStatus};
 pub use recovery::{Attempt, OpenDelete, OpenUpload, Outcome, PastAttempt, Recovery, Unfinished};
 pub use settle::Settlement;
+pub use user_quotas::UserUsage;
 pub use watch::{HealthCheck, Turn};
 
 /// Where a content shall be: the unit of "exactly once".
@@ -96,6 +98,12 @@ impl Registry {
         Registry { audit: AuditLog::new(self.store.clone(), self.clock.clone(), options), ..self }
     }
 
+    /// The same registry, used on somebody's behalf.
+    #[must_use]
+    pub fn acting_as(&self, actor: Actor) -> Self {
+        Registry { audit: self.audit.acting_as(actor), ..self.clone() }
+    }
+
     pub fn audit(&self) -> &AuditLog {
         &self.audit
     }
@@ -129,6 +137,17 @@ impl Registry {
         let outcome = self.write(name, move |session| job(session, &auditor)).await;
         self.audit.seal_soon();
         outcome
+    }
+
+    /// Notes what was done elsewhere: `tell` is given what notes an event.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub async fn note<F>(&self, name: &'static str, tell: F) -> Result<()>
+    where
+        F: FnOnce(&mut dyn FnMut(&Event<'_>) -> Result<()>) -> Result<()> + Send + 'static,
+    {
+        self.audited(name, move |session, audit| tell(&mut |event| audit.note(session, event))).await
     }
 
     fn auditor(&self) -> Auditor {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use retry_budget::RetryBudget;
 use rooms::{Room, Rooms};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::metrics::{self, metrics, observe};
 use crate::model::{AccountId, Operation, PlatformId};
 
@@ -275,7 +275,7 @@ impl Resilience {
             ),
         )
         .with_hint("allow more time, or set the account's real `tier` or `requests_per_minute`")
-        .with_retry(crate::error::Retry::Never, Some(wait))
+        .with_retry(Retry::Never, Some(wait))
     }
 
     fn still_queued(&self) -> Error {
@@ -308,8 +308,12 @@ impl Attempts<'_> {
         let number = u32::try_from(self.failed.len()).unwrap_or(u32::MAX);
         let pause = self.resilience.retry.pause(number, &error).filter(|_| again);
         match pause.filter(|pause| Instant::now() + *pause < self.deadline) {
-            // An upload that may have arrived is looked for, whatever that costs.
-            Some(_) if !self.resilience.budget.allows(&error) && !error.is_ambiguous() => {
+            // An upload that may have arrived is looked for, whatever that costs; a new credential is no load to speak of.
+            Some(_)
+                if error.retry() != Retry::Afresh
+                    && !self.resilience.budget.allows(&error)
+                    && !error.is_ambiguous() =>
+            {
                 metrics().retries_refused.get_or_create(&self.resilience.account).inc();
                 tracing::warn!(platform = %self.resilience.label, "not repeated: the retry budget is spent");
                 Err(error.with_attempts(std::mem::take(&mut self.failed)))

@@ -36,10 +36,13 @@ impl RetryPolicy {
         let attempts = match error.retry() {
             Retry::Never => return None,
             Retry::Once => 2,
-            Retry::Yes | Retry::Slowly => self.max_attempts,
+            Retry::Yes | Retry::Slowly | Retry::Afresh => self.max_attempts,
         };
         if number >= attempts.min(self.max_attempts) {
             return None;
+        }
+        if error.retry() == Retry::Afresh {
+            return Some(Duration::ZERO);
         }
         let jittered = rand::rng().random_range(Duration::ZERO..=self.ceiling(number, error.retry()));
         Some(error.retry_after().map_or(jittered, |asked| asked + jittered.min(self.base)))
@@ -95,5 +98,6 @@ mod tests {
         assert!(policy.pause(1, &failing(Retry::Once, None)).is_some());
         assert!(policy.pause(2, &failing(Retry::Once, None)).is_none());
         assert!(policy.pause(1, &failing(Retry::Never, None)).is_none());
+        assert_eq!(policy.pause(2, &failing(Retry::Afresh, None)), Some(Duration::ZERO));
     }
 }

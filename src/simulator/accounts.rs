@@ -29,14 +29,14 @@ pub(super) fn authenticate(
     let token = header.and_then(|header| header.strip_prefix("Bearer ")).ok_or_else(missing)?.trim();
     let key = match profile {
         Profile::Moonshot if token.starts_with("sk-") && token.len() > 3 => token.to_owned(),
-        Profile::Moonshot => return Err(refusals::moonshot_type("incorrect_api_key_error")),
+        Profile::Moonshot | Profile::KimiCode => return Err(refusals::moonshot_type("incorrect_api_key_error")),
         _ if token.matches('.').count() == 2 => key_of_jwt(profile, settings, known, token, now)?,
         _ if token.split('.').filter(|part| !part.is_empty()).count() == 2 => token.to_owned(),
         _ => return Err(refusals::code(profile, "401")),
     };
     if settings.keys.as_ref().is_some_and(|keys| !keys.contains(&key)) {
         return Err(match profile {
-            Profile::Moonshot => refusals::moonshot_type("incorrect_api_key_error"),
+            Profile::Moonshot | Profile::KimiCode => refusals::moonshot_type("incorrect_api_key_error"),
             _ => refusals::code(profile, "1000"),
         });
     }

@@ -12,6 +12,7 @@ use super::accounts;
 use super::clock::{parse, rfc3339};
 use super::faults::{Fault, Rule};
 use super::ids::{self, Random};
+use super::oauth::{self, OAuth};
 use super::operations::{Shelf, Stored};
 use super::profile::Profile;
 use super::refusals;
@@ -65,6 +66,20 @@ pub(super) fn handle(world: &World, method: &str, target: &str, body: Option<Val
             let gone = world.shelf(profile(platform)?).remove(id);
             gone.map(|file| describe(&file)).ok_or_else(|| not_there(id))
         }
+        ("GET", ["oauth"]) => Ok(super::lock(&world.oauth).describe()),
+        ("POST", ["oauth", what]) => {
+            let fields = object(&body, &["user_code", "user"])?;
+            let text = |name: &str| fields.get(name).and_then(Value::as_str);
+            let mut oauth = super::lock(&world.oauth);
+            match *what {
+                "approve" => oauth.decide(text("user_code"), Some(text("user").unwrap_or(oauth::USER))).map_err(bad)?,
+                "deny" => oauth.decide(text("user_code"), None).map_err(bad)?,
+                "expire" => oauth.expire_access_tokens(),
+                "revoke" => oauth.revoke_logins(),
+                _ => return Err(bad("what can be done to logins is approve, deny, expire and revoke")),
+            }
+            Ok(oauth.describe())
+        }
         ("GET", ["faults"]) => Ok(json!(super::lock(&world.faults).rules)),
         ("POST", ["faults"]) => add_faults(world, body),
         ("DELETE", ["faults"]) => {
@@ -94,7 +109,9 @@ pub(super) fn handle(world: &World, method: &str, target: &str, body: Option<Val
         }
         _ => Err(AdminError {
             status: 404,
-            message: format!("no {method} {path}; there are truth, files, faults, clock, settings, reset and health"),
+            message: format!(
+                "no {method} {path}; there are truth, files, oauth, faults, clock, settings, reset and health"
+            ),
         }),
     }
 }
@@ -125,7 +142,7 @@ fn not_there(id: &str) -> AdminError {
 fn profile(name: &str) -> Result<Profile, AdminError> {
     Profile::named(name).ok_or_else(|| AdminError {
         status: 404,
-        message: format!("no platform {name:?}; there are moonshot, zai and zhipu_cn"),
+        message: format!("no platform {name:?}; there are moonshot, zai, kimi_code and zhipu_cn"),
     })
 }
 
@@ -202,7 +219,7 @@ fn add_faults(world: &World, body: Value) -> Outcome {
 }
 
 fn check_rule(rule: &Rule) -> Result<(), AdminError> {
-    let operations = ["any", "upload", "list", "get", "content", "delete", "other"];
+    let operations = ["any", "upload", "list", "get", "content", "delete", "device", "token", "other"];
     if !operations.contains(&rule.operation.as_str()) {
         return Err(bad(format!("no operation {:?}; there are {}", rule.operation, operations.join(", "))));
     }
@@ -280,6 +297,7 @@ fn reset(world: &World) {
     *super::lock(&world.random) = Random::new(world.seed);
     super::lock(&world.faults).rules.clear();
     super::lock(&world.panics).clear();
+    *super::lock(&world.oauth) = OAuth::default();
     world.truth.clear();
 }
 

@@ -25,7 +25,7 @@ impl Random {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn letters(&mut self, alphabet: &[u8], count: usize) -> String {
+    pub(super) fn letters(&mut self, alphabet: &[u8], count: usize) -> String {
         (0..count).map(|_| alphabet[(self.next() % alphabet.len() as u64) as usize] as char).collect()
     }
 
@@ -42,7 +42,7 @@ const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// A new file's id (platform_api.md §1A.6, §1B.6).
 pub(super) fn file_id(random: &mut Random, profile: Profile, style: IdStyle, purpose: &str, now: Micros) -> String {
-    match (profile, purpose) {
+    match (profile.rules(), purpose) {
         (Profile::Moonshot, _) if style == IdStyle::Xid20 => random.letters(b"0123456789abcdefghijklmnopqrstuv", 20),
         (Profile::Moonshot, _) => format!("file_{}{}", ulid_time(now), random.letters(CROCKFORD, 16)),
         (Profile::ZhipuCn, "batch") => format!("{}_{}", day(now), random.uuid()),

@@ -13,6 +13,7 @@ mod fault_proxy;
 mod faults;
 mod ids;
 mod multipart;
+mod oauth;
 mod operations;
 mod profile;
 mod refusals;
@@ -41,6 +42,7 @@ pub use weather::{Drip, Resets, Weather};
 use clock::SimulatedClock;
 use faults::Faults;
 use ids::Random;
+use oauth::OAuth;
 use operations::Shelf;
 use profile::Profile;
 use truth::TruthLog;
@@ -63,6 +65,9 @@ pub struct Options {
 pub struct Urls {
     pub moonshot: String,
     pub zai: String,
+    pub kimi_code: String,
+    /// Where Kimi Code's users log in.
+    pub kimi_code_oauth: String,
     pub zhipu_cn: String,
     pub admin: String,
 }
@@ -75,6 +80,7 @@ struct World {
     shelves: BTreeMap<Profile, Mutex<Shelf>>,
     links: BTreeMap<Profile, wire::Link>,
     faults: Mutex<Faults>,
+    oauth: Mutex<OAuth>,
     truth: TruthLog,
     panics: Mutex<Vec<String>>,
 }
@@ -137,6 +143,7 @@ impl Simulator {
             shelves: Profile::ALL.into_iter().map(|profile| (profile, Mutex::new(Shelf::new(profile)))).collect(),
             links: Profile::ALL.into_iter().map(|profile| (profile, wire::Link::default())).collect(),
             faults: Mutex::default(),
+            oauth: Mutex::default(),
             truth: TruthLog::default(),
             panics: Mutex::default(),
         });
@@ -150,6 +157,8 @@ impl Simulator {
         let urls = Urls {
             moonshot: base(Profile::Moonshot),
             zai: base(Profile::Zai),
+            kimi_code: base(Profile::KimiCode),
+            kimi_code_oauth: format!("http://127.0.0.1:{port}{}", profile::OAUTH_PATH),
             zhipu_cn: base(Profile::ZhipuCn),
             admin: format!("http://127.0.0.1:{port}/admin"),
         };

@@ -35,6 +35,7 @@ pub(super) struct Stored {
 
 /// One platform's files, accounts and settings.
 pub(super) struct Shelf {
+    /// Whose rules hold here.
     profile: Profile,
     pub settings: Settings,
     pub files: HashMap<String, Stored>,
@@ -66,7 +67,7 @@ pub(super) struct Arrived {
 impl Shelf {
     pub(super) fn new(profile: Profile) -> Self {
         Shelf {
-            profile,
+            profile: profile.rules(),
             settings: Settings::of(profile),
             files: HashMap::new(),
             order: HashMap::new(),
@@ -246,7 +247,9 @@ impl Shelf {
 
     fn check_purpose(&self, purpose: &str) -> Result<(), Refusal> {
         let strict: &[&str] = match self.profile {
-            Profile::Moonshot => &["file-extract", "batch", "batch_output", "lambda", "image", "video"],
+            Profile::Moonshot | Profile::KimiCode => {
+                &["file-extract", "batch", "batch_output", "lambda", "image", "video"]
+            }
             Profile::Zai => &["agent"],
             Profile::ZhipuCn => {
                 &["agent", "batch", "code-interpreter", "file-extract", "voice-clone-input", "fine-tune"]

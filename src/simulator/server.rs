@@ -39,7 +39,7 @@ use super::wire::{Link, Wire};
 const LARGEST: usize = 1 << 30;
 
 /// Headers that the truth log keeps.
-const LOGGED_HEADERS: [&str; 7] = [
+const LOGGED_HEADERS: [&str; 13] = [
     "content-length",
     "transfer-encoding",
     "user-agent",
@@ -47,6 +47,12 @@ const LOGGED_HEADERS: [&str; 7] = [
     "accept-language",
     "x-stainless-retry-count",
     "content-type",
+    "x-msh-platform",
+    "x-msh-version",
+    "x-msh-device-name",
+    "x-msh-device-model",
+    "x-msh-os-version",
+    "x-msh-device-id",
 ];
 
 /// The switch for Moonshot's beta contract (platform_api.md §1A.7).
@@ -132,6 +138,9 @@ enum Verb {
     Get(String),
     Content(String),
     Delete(String),
+    /// Kimi Code's login.
+    Device,
+    Token,
     Other,
 }
 
@@ -144,6 +153,8 @@ impl Verb {
             ("GET", ["files", id, "content"]) => Verb::Content((*id).to_owned()),
             ("GET", ["files", id]) => Verb::Get((*id).to_owned()),
             ("DELETE", ["files", id]) => Verb::Delete((*id).to_owned()),
+            ("POST", ["api", "oauth", "device_authorization"]) => Verb::Device,
+            ("POST", ["api", "oauth", "token"]) => Verb::Token,
             _ => Verb::Other,
         }
     }
@@ -155,6 +166,8 @@ impl Verb {
             Verb::Get(_) => "get",
             Verb::Content(_) => "content",
             Verb::Delete(_) => "delete",
+            Verb::Device => "device",
+            Verb::Token => "token",
             Verb::Other => "other",
         }
     }
@@ -204,7 +217,7 @@ impl<'w> Visit<'w> {
             ..Entry::default()
         };
         Visit {
-            beta: profile == Profile::Moonshot && header("kimi-api-version") == Some(BETA),
+            beta: !profile.speaks_zai() && header("kimi-api-version") == Some(BETA),
             query: request.uri().query().map(admin::pairs).unwrap_or_default(),
             world,
             wire,
@@ -227,9 +240,14 @@ impl<'w> Visit<'w> {
             return self.refuse(Refusal::html(411, "Length Required"));
         }
         let Some(body) = self.receive(body).await else { return self.vanish("aborted").await };
+        if matches!(self.verb, Verb::Device | Verb::Token) {
+            return self.log_in(&body).await;
+        }
         let authorization = header("authorization").map(str::to_owned);
         let content_type = header("content-type").unwrap_or_default().to_owned();
-        let account = {
+        let account = if self.profile == Profile::KimiCode {
+            super::lock(&self.world.oauth).account_of(authorization.as_deref(), self.now)
+        } else {
             let mut shelf = self.world.shelf(self.profile);
             let mut known = std::mem::take(&mut shelf.known_keys);
             let account =
@@ -262,6 +280,34 @@ impl<'w> Visit<'w> {
             Ok(_) if matches!(self.fault, Some(Fault::LostReply)) => self.vanish("lost_reply").await,
             Ok(good) => self.reply(good).await,
             Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// A request to Kimi Code's OAuth server.
+    async fn log_in(mut self, body: &Bytes) -> Answer {
+        if let Some(refusal) = self.instead().await {
+            return self.refuse(refusal);
+        }
+        let form = admin::pairs(&String::from_utf8_lossy(body));
+        let outcome = {
+            let mut oauth = super::lock(&self.world.oauth);
+            let mut random = super::lock(&self.world.random);
+            match self.verb {
+                Verb::Device => oauth.device(&form, &self.settings, &mut random, self.now),
+                _ => oauth.token(&form, &self.settings, &mut random, self.now),
+            }
+        };
+        if let Some(Fault::Delay { before_ms, .. }) = self.fault {
+            sleep(Duration::from_millis(before_ms)).await;
+        }
+        match outcome {
+            Err(refusal) => self.refuse(refusal),
+            Ok((outcome, _)) if matches!(self.fault, Some(Fault::LostReply)) => self.vanish(outcome).await,
+            Ok((outcome, granted)) => {
+                self.entry.outcome = outcome;
+                let body = granted.to_string().into();
+                self.reply(Good { status: 200, media: "application/json", body }).await
+            }
         }
     }
 
@@ -319,9 +365,9 @@ impl<'w> Visit<'w> {
             Fault::Status { status, body, headers } => Some(custom(status, body, headers)),
             Fault::Error { code, r#type, message } => Some(self.documented(code, r#type, message)),
             Fault::Shape { shape } => refusals::shape(shape, &self.entry.path),
-            Fault::OkError => Some(match self.profile {
-                Profile::Moonshot => Refusal { status: 200, ..refusals::moonshot_type("unexpected_output") },
-                _ => Refusal { status: 200, ..refusals::in_language("1234", self.english) },
+            Fault::OkError => Some(match self.profile.speaks_zai() {
+                false => Refusal { status: 200, ..refusals::moonshot_type("unexpected_output") },
+                true => Refusal { status: 200, ..refusals::in_language("1234", self.english) },
             }),
             Fault::Html { status } => Some(Refusal::html(status, "Gateway")),
             Fault::RateLimited { seconds } => {
@@ -373,7 +419,7 @@ impl<'w> Visit<'w> {
             Verb::Upload => {
                 let arrived = match arrived {
                     Some(Ok(arrived)) => arrived,
-                    Some(Err(why)) if self.profile == Profile::Moonshot => {
+                    Some(Err(why)) if !self.profile.speaks_zai() => {
                         return Err(refusals::moonshot_invalid(&format!("Invalid request: {why}")));
                     }
                     Some(Err(why)) => return Err(refusals::zai_invalid(&why)),
@@ -391,7 +437,7 @@ impl<'w> Visit<'w> {
                 let data: Vec<Value> = files.iter().map(|file| shelf.describe(file, self.beta, self.now)).collect();
                 self.entry.outcome = "listed";
                 let mut page = json!({"object": "list", "has_more": has_more});
-                if self.profile == Profile::Moonshot {
+                if !self.profile.speaks_zai() {
                     // Empty strings, not null, on an empty account.
                     page["first_id"] = json!(files.first().map_or("", |file| &file.id));
                     page["last_id"] = json!(files.last().map_or("", |file| &file.id));
@@ -421,8 +467,10 @@ impl<'w> Visit<'w> {
                 }
                 (200, json!({"id": id, "object": "file", "deleted": true}))
             }
-            Verb::Get(_) | Verb::Other if self.profile.speaks_zai() => return Err(refusals::unknown_route()),
-            Verb::Get(_) | Verb::Other => {
+            Verb::Get(_) | Verb::Device | Verb::Token | Verb::Other if self.profile.speaks_zai() => {
+                return Err(refusals::unknown_route());
+            }
+            Verb::Get(_) | Verb::Device | Verb::Token | Verb::Other => {
                 return Err(refusals::moonshot(404, "resource_not_found_error", "没找到对象"));
             }
         };

@@ -78,6 +78,12 @@ pub(super) struct Settings {
     /// Share of requests that meet the incident of 2026-09-02 (§1A.7).
     pub incident_missing_header_rate: f64,
     pub store_content: StoreContent,
+    /// Kimi Code's logins: how long an access token lives, unless it is revoked.
+    pub access_token_seconds: f64,
+    /// How long a person has to approve a device.
+    pub device_code_seconds: f64,
+    /// How often a device may ask whether that was done.
+    pub poll_seconds: u64,
 }
 
 impl Settings {
@@ -107,6 +113,9 @@ impl Settings {
             round_trip_ms: 0,
             incident_missing_header_rate: 0.0,
             store_content: StoreContent::Memory,
+            access_token_seconds: 900.0,
+            device_code_seconds: 600.0,
+            poll_seconds: 5,
         }
     }
 

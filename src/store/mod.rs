@@ -149,7 +149,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    fn write_blocking<T, F>(&self, job: F) -> Result<T>
+    pub fn write_blocking<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Session<'_>) -> Result<T> + Send + 'static,

@@ -64,16 +64,53 @@ impl TransportError {
         TransportError { phase: Phase::PartlySent, kind: TransportErrorKind::Local, source: Some(error.into()) }
     }
 
-    /// The innermost reason, in the words of whoever gave it.
+    /// The innermost reason, in the words of whoever gave it, unless those are no words.
     fn reason(&self) -> String {
         let mut reason = String::new();
         let mut source: Option<&(dyn std::error::Error + 'static)> = self.source.as_deref().map(|s| s as _);
         while let Some(error) = source {
+            if let Some(why) = tls_error(error).and_then(why_no_tls) {
+                return why.to_owned();
+            }
             reason = error.to_string();
             source = error.source();
         }
         reason
     }
+}
+
+/// An error of TLS, also one that an I/O error carries; those may carry each other.
+fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(io) => tls_error(io.get_ref()?),
+        None => error.downcast_ref(),
+    }
+}
+
+/// What a server did wrong, where the library has only a name for it.
+fn why_no_tls(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
+    Some(match error {
+        Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+            "the server's certificate is of an authority that is not trusted, or the chain to it is not whole"
+        }
+        Error::InvalidCertificate(Certificate::BadSignature) => {
+            "the server's signature is not good: it is not its key's, or of an RSA key of less than 2048 bits"
+        }
+        Error::InvalidCertificate(
+            Certificate::UnsupportedSignatureAlgorithmContext { .. }
+            | Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => "the server's certificate is signed with SHA-1 or another algorithm that is not safe",
+        Error::InvalidCertificate(Certificate::Other(other)) if other.to_string().contains("NameConstraint") => {
+            "the authority of the server's certificate may not vouch for this name"
+        }
+        Error::AlertReceived(Alert::ProtocolVersion) | Error::PeerIncompatible(_) => {
+            "the server speaks neither TLS 1.2 nor 1.3 as it has to"
+        }
+        Error::AlertReceived(Alert::UnrecognisedName) => "the server does not know the name it was asked for",
+        Error::InvalidMessage(_) => "the server does not speak TLS",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for TransportError {

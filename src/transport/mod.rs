@@ -84,7 +84,15 @@ pub struct Request {
     pub url: String,
     pub query: Vec<(&'static str, String)>,
     pub headers: HeaderMap,
-    pub body: Option<Multipart>,
+    pub body: Option<Body>,
+}
+
+/// What a request carries.
+#[derive(Debug)]
+pub enum Body {
+    Multipart(Multipart),
+    /// `application/x-www-form-urlencoded`; what it says is nobody else's business.
+    Form(Secret),
 }
 
 impl Request {
@@ -102,6 +110,22 @@ impl Request {
         value.set_sensitive(true);
         self.headers.insert(AUTHORIZATION, value);
         Ok(self)
+    }
+
+    /// Puts fields into the body.
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.body = Some(Body::Form(Secret::new(encoded)));
+        self
+    }
+
+    /// A header of a value that is known when it is sent; characters that no header may have are left out.
+    pub fn header_value(mut self, name: &'static str, value: &str) -> Self {
+        let plain: String = value.chars().filter(|letter| letter.is_ascii_graphic() || *letter == ' ').collect();
+        if let Ok(value) = HeaderValue::from_str(plain.trim()) {
+            self.headers.insert(HeaderName::from_static(name), value);
+        }
+        self
     }
 
     pub fn header(mut self, name: &'static str, value: &'static str) -> Self {
@@ -149,7 +173,11 @@ impl HttpClient {
     /// # Errors
     /// [`TransportError`], whose [`Phase`] says how far the request got.
     pub async fn send(&self, request: Request, deadline: Instant) -> Result<Response, TransportError> {
-        let length = request.body.as_ref().map_or(0, Multipart::content_length);
+        let length = match &request.body {
+            Some(Body::Multipart(multipart)) => multipart.content_length(),
+            // It leaves in one piece with the headers.
+            Some(Body::Form(_)) | None => 0,
+        };
         let answer_by = deadline.min(Instant::now() + self.timeouts.total_for(length));
         let sent = Sent::new(length);
         let sending = self.build(request, &sent).send();
@@ -166,7 +194,14 @@ impl HttpClient {
         if !request.query.is_empty() {
             builder = builder.query(&request.query);
         }
-        let Some(multipart) = request.body else { return builder };
+        let multipart = match request.body {
+            Some(Body::Multipart(multipart)) => multipart,
+            Some(Body::Form(form)) => {
+                let media = "application/x-www-form-urlencoded";
+                return builder.header(CONTENT_TYPE, media).body(form.expose().to_owned());
+            }
+            None => return builder,
+        };
         let (content_type, length) = (multipart.content_type(), multipart.content_length());
         let counter = sent.clone();
         let counted = multipart.into_stream().map(move |piece| counter.count(piece));

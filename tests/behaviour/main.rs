@@ -14,6 +14,7 @@ mod fault_proxy;
 mod interrupted;
 mod killed;
 mod maintenance;
+mod oauth;
 mod platform;
 mod postgres_trouble;
 mod queries;

@@ -63,12 +63,19 @@ def audit_tail(session: Session, lines: int, as_json: bool) -> None:
 @audit.command("query")
 @click.option("--file", metavar="FILE", help="Of this file.")
 @click.option("--action", metavar="ACTION", help='Such as "upload".')
+@click.option("--user", metavar="USER", help="What they did.")
 @click.option("--since-days", type=click.FloatRange(0), metavar="DAYS", help="Not longer ago.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many, the last ones.")
 @as_json
 @click.pass_obj
 def audit_query(
-    session: Session, file: str | None, action: str | None, since_days: float | None, limit: int, as_json: bool
+    session: Session,
+    file: str | None,
+    action: str | None,
+    user: str | None,
+    since_days: float | None,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """Show the records that fit."""
     from exai_files.audit import digest_of
@@ -77,7 +84,7 @@ def audit_query(
     with session.client(recovers=False) as client:
         # A digest names a file also once it is no longer known.
         known = file if file is None or digest_of(file) else client.get(file)
-        _print_records(client.audit.query(file=known, action=action, since=since, limit=limit), as_json)
+        _print_records(client.audit.query(file=known, action=action, user=user, since=since, limit=limit), as_json)
 
 
 @audit.command("export")

@@ -68,7 +68,7 @@ def _registry(client: Client) -> Finding:
 
 
 def _keys(client: Client) -> Iterator[Finding]:
-    for status in client.credentials():
+    for status in client.auth.status():
         what = f"key of {status.platform}" + (f" ({status.account})" if status.account else "")
         if status.problem is None:
             yield Finding("ok", what, f"{status.source}, {status.fingerprint or 'not asked'}", is_key=True)
@@ -101,7 +101,7 @@ def _host(url: str) -> str:
 
 
 def _platforms(client: Client) -> Iterator[Finding]:
-    for platform in sorted({status.platform for status in client.credentials() if status.source}):
+    for platform in sorted({status.platform for status in client.auth.status() if status.source}):
         begun = time.monotonic()
         try:
             files = client.list_remote(platform, timeout=30)

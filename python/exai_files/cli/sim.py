@@ -35,7 +35,7 @@ def sim() -> None:
 def sim_serve(port: int, seed: int, now: str | None) -> None:
     """Serve Moonshot, Z.ai and Zhipu until interrupted.
 
-    The first line on standard output is one JSON object with the base URL of each profile (moonshot, zai, zhipu_cn) and
+    The first line on standard output is one JSON object with the base URL of each profile (moonshot, zai, kimi_code, zhipu_cn) and
     of admin, which takes faults, clock and settings and gives the truth log and stored bytes.
     """
     from exai_files.simulator import Simulator

@@ -1,4 +1,4 @@
-"""`status`."""
+"""`status` and `quota`."""
 
 from __future__ import annotations
 
@@ -24,3 +24,21 @@ def status(session: Session, as_json: bool) -> None:
     output.table(found.rows(), HEADER)
     for remark in found.remarks():
         click.echo(remark)
+
+
+@cli.command()
+@click.argument("user", required=False)
+@as_json
+@click.pass_obj
+def quota(session: Session, user: str | None, as_json: bool) -> None:
+    """Show what USER has on the platforms and may have. Default: the user of this process."""
+    from exai_files.sizes import in_units
+
+    with session.client(recovers=False) as client:
+        found = client.quota(user)
+    if as_json:
+        output.print_json(found)
+        return
+    files = f"{found.files}" + ("" if found.max_files is None else f" of {found.max_files}")
+    size = in_units(found.bytes) + ("" if found.max_bytes is None else f" of {in_units(found.max_bytes)}")
+    output.table([(found.user, files, size)], ("USER", "FILES", "SIZE"))

@@ -42,6 +42,7 @@ const SQLITE: Steps = Steps {
             sql: include_str!("sqlite/0006.sql"),
         },
         Migration { version: 7, name: "what an account holds; moves", sql: include_str!("sqlite/0007.sql") },
+        Migration { version: 8, name: "credentials", sql: include_str!("sqlite/0008.sql") },
     ],
 };
 
@@ -70,6 +71,7 @@ const POSTGRES: Steps = Steps {
             sql: include_str!("postgres/0004.sql"),
         },
         Migration { version: 5, name: "what an account holds; moves", sql: include_str!("postgres/0005.sql") },
+        Migration { version: 6, name: "credentials", sql: include_str!("postgres/0006.sql") },
     ],
 };
 
@@ -111,6 +113,8 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("holds", &["id", "file_hash", "kind", "platform", "until"]),
     ("watch_tasks", &["name", "owner", "lease_until", "due_at"]),
     ("kept_copies", &["file_hash", "file_size", "kept_at"]),
+    ("stored_credentials", &["platform", "account", "sealed", "updated_at"]),
+    ("credential_refreshes", &["subject", "fence", "owner", "lease_until", "spending", "tries"]),
 ];
 
 /// The steps that a database has yet to take.

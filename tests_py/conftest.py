@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import canaries
 import databases
 import pytest
 
 import exai_files
+import exai_files.errors
+import exai_files.simulator
 
 # A shell starts background jobs with Ctrl-C ignored, and so would be the programs that are tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+canaries.make()
+watch = canaries.Watch()
+
+exai_files.simulator._DEFAULT_KEYS.update(
+    moonshot=canaries.CANARIES["the key of moonshot"],
+    zai=f"canary.{canaries.CANARIES['the secret of zai']}",
+    zhipu_cn=f"canary.{canaries.CANARIES['the secret of zhipu_cn']}",
+)
 
 
 class Awaited:
@@ -48,6 +62,39 @@ def data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_canary_sings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """While all tests run, and over all that they leave."""
+    root = logging.getLogger()
+    root.addHandler(watch)
+    root.setLevel(1)
+    exai_files._core.reset_logging()
+    watch.look_at_errors(exai_files.Error)
+    watch.start()
+    yield
+    root.removeHandler(watch)
+    watch.look("metrics", "metrics_text", exai_files._core.metrics_text())
+    watch.finish([tmp_path_factory.getbasetemp()], databases.made)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    for name, text in report.sections:
+        watch.look("output", f"{report.nodeid} ({name})", text)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if watch.found and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    seen = ", ".join(f"{count} {kind}" for kind, count in sorted(watch.seen.items()))
+    terminalreporter.write_line(f"canaries: {len(canaries.CANARIES)} looked for in {seen}")
+    for found in sorted(watch.found):
+        terminalreporter.write_line(f"canaries: FOUND in {found}", red=True)
 
 
 @pytest.fixture(autouse=databases.IS_POSTGRES)

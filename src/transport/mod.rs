@@ -100,6 +100,11 @@ impl Request {
         Request { method, url: url.into(), query: Vec::new(), headers: HeaderMap::new(), body: None }
     }
 
+    /// A `POST` of a form.
+    pub fn post_form(url: impl Into<String>, fields: &[(&str, &str)]) -> Self {
+        Request::new(Method::POST, url).form(fields)
+    }
+
     /// Adds `Authorization: Bearer …`, marked so that nobody prints it.
     ///
     /// # Errors
@@ -113,7 +118,7 @@ impl Request {
     }
 
     /// Puts fields into the body.
-    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+    fn form(mut self, fields: &[(&str, &str)]) -> Self {
         let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.body = Some(Body::Form(Secret::new(encoded)));
         self

@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -194,7 +193,7 @@ impl AuthorizationServer {
         let mut all = vec![("client_id", self.options.client_id.as_str())];
         all.extend(self.options.scope.as_deref().map(|scope| ("scope", scope)));
         all.extend(fields);
-        let mut request = Request::new(Method::POST, url).form(&all).header("accept", "application/json");
+        let mut request = Request::post_form(url, &all).header("accept", "application/json");
         for (name, value) in self.options.device.iter().flat_map(KimiDevice::headers) {
             request = request.header_value(name, &value);
         }

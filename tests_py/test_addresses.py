@@ -59,6 +59,14 @@ def test_no_spelling_of_an_address_that_is_not_public_gets_through():
             pytest.fail(f"{url!r} was accepted")
 
 
+def test_no_login_server_is_there_either():
+    for url in HOSTILE:
+        kimi = {"base_url": "https://api.kimi.com/coding/v1", "oauth_token_url": url}
+        with pytest.raises(exai_files.ConfigError, match="oauth_token_url"):
+            exai_files.Client(registry=":memory:", environment={}, platforms={"kimi-code": kimi}).close()
+            pytest.fail(f"{url!r} was accepted")
+
+
 @pytest.fixture
 def listener():
     with socket.create_server((OWN, 0)) as listener:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
+import os
 import pickle
+import subprocess
+import sys
 import traceback
+import urllib.parse
+from pathlib import Path
 
+import canaries
 import pytest
 
 import exai_files
@@ -82,3 +89,47 @@ def test_a_jwt_is_renewed_with_the_platforms_clock_after_a_refusal(sim):
         files.upload(b"hello", name="a.txt", to="zai")
     statuses = [entry["status"] for entry in sim.truth(platform="zai")]
     assert statuses == [401, 200]
+
+
+# ===== that the watch over the whole run would cry out =====
+
+
+@pytest.mark.parametrize("around", ["{}", "Bearer {}", "a{}b", "xy{}z"])
+def test_a_canary_is_found_however_it_is_spelt(around):
+    name, secret = next(iter(canaries.CANARIES.items()))
+    text = around.format(secret)
+    spelt = [text, text[::-1], text.encode().hex(), text.encode().hex().upper(), json.dumps(text)]
+    spelt += [urllib.parse.quote(text, safe=""), base64.b64encode(text.encode()).decode()]
+    for each in spelt:
+        assert canaries.found_in(f"before {each} after".encode()) == [name]
+    assert canaries.found_in(b"nothing of the kind") == []
+    assert canaries.found_in(b"sim-refresh-0123") == ["a token (sim-refresh-…)"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        pytest.param("print(KEY)", "output", id="output"),
+        pytest.param("logging.getLogger('anybody').debug('it is %s', KEY)", "log records", id="log"),
+        pytest.param("exai_files.ConfigError(f'the key {KEY} is wrong')", "errors", id="error"),
+        pytest.param("(tmp_path / 'left').write_text(KEY)", "files", id="file"),
+        pytest.param(
+            "subprocess.run([sys.executable, '-m', 'exai_files', 'sim', 'serve', '--port', KEY], capture_output=True)",
+            "command lines",
+            id="command line",
+        ),
+    ],
+)
+def test_a_secret_that_gets_out_fails_the_run(tmp_path, code, kind):
+    test = tmp_path / "test_leak.py"
+    test.write_text(
+        "import logging, subprocess, sys, canaries, exai_files\n"
+        "KEY = canaries.CANARIES['the key of moonshot']\n"
+        f"def test_it(tmp_path):\n    {code}\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "--basetemp", str(tmp_path / "base"), str(test)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"FOUND in {kind}" in done.stdout
+    assert "1 passed" in done.stdout

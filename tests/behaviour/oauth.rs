@@ -364,6 +364,57 @@ async fn a_client_with_a_secret_gets_tokens_and_shares_them() {
     assert!(is_good(&world, &other.credential().await.unwrap()).await);
 }
 
+#[tokio::test]
+async fn tokens_that_cannot_be_kept_are_kept_later_unless_there_are_others_by_then() {
+    for is_another_login in [false, true] {
+        let (world, clock) = world(json!({}));
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Arc::new(FileStore::new(folder.path().join("credentials.json"), master_key()));
+        let parts = OAuthParts {
+            slot: slot(),
+            server: server(&world.simulator.urls().kimi_code_oauth, CLIENT),
+            kept: kept.clone(),
+            turns: memory(),
+            clock: Arc::new(clock.clone()),
+        };
+        let login = OAuth::of_login(parts);
+        let granted = async || {
+            let mut code = login.server().device_code(&clock).await.unwrap();
+            world.admin("POST", "/oauth/approve", json!({"user_code": code.user_code}));
+            let Polled::Granted(tokens) = login.server().poll(&mut code, &clock).await.unwrap() else { panic!() };
+            Stored::Tokens(tokens)
+        };
+        kept.put(&slot(), &granted().await).unwrap();
+        // A folder in the place of the lock: nobody can write there, not even root.
+        let in_the_way = folder.path().join("credentials.lock");
+        std::fs::remove_file(&in_the_way).unwrap();
+        std::fs::create_dir(&in_the_way).unwrap();
+        pass(&world, &clock, Duration::from_secs(20 * 60));
+        assert_eq!(login.credential().await.unwrap_err().kind(), ErrorKind::Config);
+        std::fs::remove_dir(&in_the_way).unwrap();
+        if is_another_login {
+            kept.put(&slot(), &granted().await).unwrap();
+        }
+        let access = login.credential().await.unwrap();
+        assert!(is_good(&world, &access).await);
+        assert_eq!(refreshes(&world), 1);
+        assert!(!is_revoked(&world));
+        let Some(Stored::Tokens(stored)) = kept.get(&slot()).unwrap() else { panic!("nothing is kept") };
+        assert_eq!(stored.access_token.expose(), access.expose());
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_new_tokens_gets_new_ones_each_time() {
+    let (world, clock) = world(json!({}));
+    let store = memory();
+    let login = login(&world.simulator.urls().kimi_code_oauth, &store, Arc::new(clock.clone()));
+    let first = log_in(&world, &login, &store, &clock).await.fingerprint();
+    let (second, third) = (login.renew().await.unwrap().fingerprint(), login.renew().await.unwrap().fingerprint());
+    assert!(first != second && second != third);
+    assert_eq!(refreshes(&world), 2);
+}
+
 // ===== processes that die =====
 
 /// Comes by every moment of a refresh.
@@ -401,7 +452,7 @@ async fn a_process_that_dies_in_a_refresh_costs_one_login_at_most() {
                 lost.push((point, way));
             }
         }
-        // Only what the server has said and nobody has written down is lost; an error there leaves it in memory.
+        // Only what the server has said and nobody has written down is lost with the process.
         assert!(lost.iter().all(|(point, _)| ["refresh/answered", "credential/written"].contains(point)), "{lost:?}");
         assert!(lost.contains(&("refresh/answered", "kill")), "{number}: it did not die where it should have");
     }

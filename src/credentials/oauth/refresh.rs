@@ -25,6 +25,9 @@ const PAUSE: Duration = Duration::from_secs(30);
 const ASKS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// All of that within this: well before the turn ends, by whosever clock.
+const WITHIN: Duration = Duration::from_secs(40);
+
 /// What access tokens are had with.
 #[derive(Debug)]
 pub(super) enum Grant {
@@ -61,6 +64,8 @@ struct State {
 #[derive(Clone, Debug)]
 struct Unkept {
     tokens: Tokens,
+    /// The fingerprint of those that they are for.
+    replaces: Option<String>,
     fence: Fence,
     is_forced: bool,
 }
@@ -153,7 +158,8 @@ impl Refresher {
     /// As if the platform had refused what is kept.
     pub async fn refuse_stored(&self) -> Result<()> {
         let stored = self.stored().await?;
-        self.state().refused = stored.map(|tokens| tokens.fingerprint());
+        let mut state = self.state();
+        (state.known, state.refused) = (None, stored.map(|tokens| tokens.fingerprint()));
         Ok(())
     }
 
@@ -215,19 +221,16 @@ impl Refresher {
 
     /// Gets new tokens for the old ones, and keeps them before anybody uses them. None when another process was faster.
     async fn spend(&self, old: Option<Tokens>, fence: Fence) -> Result<Option<Known>> {
-        let outcome = self.ask(old.as_ref()).await;
-        failpoint("refresh", "answered")?;
-        if !self.turns.is_ours(fence).await? && self.has_changed(old.as_ref()).await? {
-            return Ok(None);
-        }
-        let (spent, error) = match outcome {
+        let replaces = old.as_ref().map(Tokens::fingerprint);
+        let (spent, error) = match self.ask(old.as_ref()).await {
             Ok(mut tokens) => {
-                let is_forced = old.as_ref().is_some_and(|old| self.state().refused == Some(old.fingerprint()));
                 // A server that does not rotate them names none.
                 tokens.refresh_token = tokens.refresh_token.or(old.and_then(|old| old.refresh_token));
-                self.state().unkept = Some(Unkept { tokens, fence, is_forced });
+                self.take_in(tokens, replaces, fence);
+                failpoint("refresh", "answered")?;
                 return self.keep().await;
             }
+            Err(_) if !self.turns.is_ours(fence).await? && self.has_changed(old.as_ref()).await? => return Ok(None),
             Err(refused @ Refused::No { .. }) if refused.is_verdict() && self.needs_login() => {
                 (Spent::InVain, self.reauth(refused.error().message()))
             }
@@ -238,16 +241,23 @@ impl Refresher {
         Err(error)
     }
 
+    /// From here on they are not lost while the process lives.
+    fn take_in(&self, tokens: Tokens, replaces: Option<String>, fence: Fence) {
+        let mut state = self.state();
+        let is_forced = state.refused.is_some() && state.refused == replaces;
+        state.unkept = Some(Unkept { tokens, replaces, fence, is_forced });
+    }
+
     async fn ask(&self, old: Option<&Tokens>) -> std::result::Result<Tokens, Refused> {
         let secret = match &self.grant {
             Grant::ClientSecret(keys) => Some(keys.current().await.map_err(Refused::Unspent)?.secret),
             Grant::RefreshToken => old.and_then(|old| old.refresh_token.clone()),
         };
         let secret = secret.ok_or_else(|| Refused::Unspent(self.reauth("there is no refresh token")))?;
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, until) = (FIRST_PAUSE, Instant::now() + WITHIN);
         for _ in 1..ASKS {
-            match self.ask_once(&secret).await {
-                Err(Refused::Unspent(error)) => {
+            match self.ask_once(&secret, until).await {
+                Err(Refused::Unspent(error)) if Instant::now() + pause < until => {
                     tracing::debug!(slot = %self.slot, %error, "credentials: asking again");
                 }
                 outcome => return outcome,
@@ -255,14 +265,14 @@ impl Refresher {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.ask_once(&secret).await
+        self.ask_once(&secret, until).await
     }
 
-    async fn ask_once(&self, secret: &Secret) -> std::result::Result<Tokens, Refused> {
+    async fn ask_once(&self, secret: &Secret, until: Instant) -> std::result::Result<Tokens, Refused> {
         failpoint("refresh", "send").map_err(Refused::Unspent)?;
         match self.grant {
-            Grant::RefreshToken => self.server.refresh(secret, &*self.clock).await,
-            Grant::ClientSecret(_) => self.server.of_client(secret, &*self.clock).await,
+            Grant::RefreshToken => self.server.refresh(secret, &*self.clock, until).await,
+            Grant::ClientSecret(_) => self.server.of_client(secret, &*self.clock, until).await,
         }
     }
 
@@ -301,9 +311,14 @@ impl Refresher {
         Ok(self.stored().await?.map(|tokens| tokens.fingerprint()) != since.map(Tokens::fingerprint))
     }
 
-    /// Keeps what the server has given; what could not be kept then is kept now.
+    /// Keeps what the server has given; what could not be kept then is kept now. None where it is of no use any more.
     async fn keep(&self) -> Result<Option<Known>> {
-        let Some(Unkept { tokens, fence, is_forced }) = self.state().unkept.clone() else { return Ok(None) };
+        let Some(Unkept { tokens, replaces, fence, is_forced }) = self.state().unkept.clone() else { return Ok(None) };
+        if self.stored().await?.map(|stored| stored.fingerprint()) != replaces {
+            // Somebody has logged in anew, or was faster.
+            self.state().unkept = None;
+            return Ok(None);
+        }
         let (kept, slot, stored) = (self.kept.clone(), self.slot.clone(), Stored::Tokens(tokens.clone()));
         blocking(move || kept.put(&slot, &stored)).await?;
         failpoint("refresh", "kept")?;

@@ -123,7 +123,7 @@ impl AuthorizationServer {
             return Err(Error::new(ErrorKind::Unsupported, "this platform has no device login")
                 .with_hint("set oauth_device_url, or give it a key"));
         };
-        let reply = self.post(url, &[]).await.map_err(Refused::error)?;
+        let reply = self.post(url, &[], Instant::now() + PATIENCE).await.map_err(Refused::error)?;
         let reply: DeviceReply = serde_json::from_value(reply).map_err(|_| drifted("names no device code"))?;
         Ok(DeviceCode {
             user_code: reply.user_code,
@@ -147,7 +147,7 @@ impl AuthorizationServer {
             ("device_code", code.device_code.expose()),
             ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
         ];
-        match self.tokens(&fields, clock).await {
+        match self.tokens(&fields, clock, Instant::now() + PATIENCE).await {
             Ok(tokens) => Ok(Polled::Granted(tokens)),
             Err(Refused::No { code: error, why, .. }) => match error.as_str() {
                 "authorization_pending" => Ok(Polled::Pending(code.interval)),
@@ -164,17 +164,33 @@ impl AuthorizationServer {
         }
     }
 
-    pub(super) async fn refresh(&self, token: &Secret, clock: &dyn Clock) -> std::result::Result<Tokens, Refused> {
-        self.tokens(&[("grant_type", "refresh_token"), ("refresh_token", token.expose())], clock).await
+    pub(super) async fn refresh(
+        &self,
+        token: &Secret,
+        clock: &dyn Clock,
+        until: std::time::Instant,
+    ) -> std::result::Result<Tokens, Refused> {
+        self.tokens(&[("grant_type", "refresh_token"), ("refresh_token", token.expose())], clock, until.into()).await
     }
 
     /// With the client's own secret.
-    pub(super) async fn of_client(&self, secret: &Secret, clock: &dyn Clock) -> std::result::Result<Tokens, Refused> {
-        self.tokens(&[("grant_type", "client_credentials"), ("client_secret", secret.expose())], clock).await
+    pub(super) async fn of_client(
+        &self,
+        secret: &Secret,
+        clock: &dyn Clock,
+        until: std::time::Instant,
+    ) -> std::result::Result<Tokens, Refused> {
+        self.tokens(&[("grant_type", "client_credentials"), ("client_secret", secret.expose())], clock, until.into())
+            .await
     }
 
-    async fn tokens(&self, fields: &[(&str, &str)], clock: &dyn Clock) -> std::result::Result<Tokens, Refused> {
-        let reply = self.post(&self.options.token_url, fields).await?;
+    async fn tokens(
+        &self,
+        fields: &[(&str, &str)],
+        clock: &dyn Clock,
+        until: Instant,
+    ) -> std::result::Result<Tokens, Refused> {
+        let reply = self.post(&self.options.token_url, fields, until).await?;
         let reply: TokenReply =
             serde_json::from_value(reply).map_err(|_| Refused::Unknown(drifted("names no access token")))?;
         let expires_in = reply.expires_in.filter(|seconds| *seconds > 0.0);
@@ -189,7 +205,7 @@ impl AuthorizationServer {
         })
     }
 
-    async fn post(&self, url: &str, fields: &[(&str, &str)]) -> std::result::Result<Value, Refused> {
+    async fn post(&self, url: &str, fields: &[(&str, &str)], until: Instant) -> std::result::Result<Value, Refused> {
         let mut all = vec![("client_id", self.options.client_id.as_str())];
         all.extend(self.options.scope.as_deref().map(|scope| ("scope", scope)));
         all.extend(fields);
@@ -198,7 +214,7 @@ impl AuthorizationServer {
             request = request.header_value(name, &value);
         }
         let http = self.http().map_err(Refused::Unspent)?;
-        let response = http.send(request, Instant::now() + PATIENCE).await.map_err(|error| {
+        let response = http.send(request, until.min(Instant::now() + PATIENCE)).await.map_err(|error| {
             let is_unspent = error.phase == Phase::NotSent;
             let error = unavailable(format!("the login server did not answer: {error}"));
             if is_unspent { Refused::Unspent(error) } else { Refused::Unknown(error) }

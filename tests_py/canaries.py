@@ -16,6 +16,7 @@ import pickle
 import re
 import secrets
 import subprocess
+import sys
 import tempfile
 import threading
 import traceback
@@ -31,7 +32,7 @@ SIMULATED = ("sim-access-", "sim-refresh-")
 """What the simulator's tokens begin with."""
 
 OURS = b"\0-m\0exai_files\0"
-"""In the words of our command."""
+"""In the words of our command, each ended by a NUL."""
 
 _meant: set[Path] = set()
 _pattern: re.Pattern[bytes] | None = None
@@ -130,10 +131,20 @@ class Watch(logging.Handler):
 
     def start(self) -> None:
         """Begins to look at processes."""
+        sys.addaudithook(self._look_at_start)
         self._sampling.start()
 
+    def _look_at_start(self, event: str, details: tuple[object, ...]) -> None:
+        """Our command as a test starts it. What tests start otherwise says what they like."""
+        if event == "subprocess.Popen" and not self._is_over.is_set():
+            words = details[1]
+            if isinstance(words, (list, tuple)):
+                line = b"\0".join(os.fsencode(word) for word in words) + b"\0"
+                if OURS in line:
+                    self.look("command lines", os.fsdecode(words[0]), line)
+
     def _sample(self) -> None:
-        """The command, and what it starts. What tests start otherwise says what they like."""
+        """What our command starts."""
         known: set[tuple[int, bytes]] = set()
         while not self._is_over.wait(0.1):
             for process in _descendants(os.getpid()):
@@ -142,10 +153,8 @@ class Watch(logging.Handler):
                     if (process, words) in known:
                         continue
                     known.add((process, words))
-                    is_started_by_us = OURS in _command_of_parent(process)
-                    if is_started_by_us or OURS in words:
+                    if OURS in _command_of_parent(process):
                         self.look("command lines", words.split(b"\0")[0].decode(), words)
-                    if is_started_by_us:
                         self.look("environments", "of what we start", Path(f"/proc/{process}/environ").read_bytes())
 
     # ===== afterwards =====
@@ -169,8 +178,12 @@ class Watch(logging.Handler):
     def _search(self, kind: str, folders: list[Path]) -> None:
         """By a program that is made to look for thousands of texts in gigabytes."""
         wanted = b"\n".join(sorted({each for secret in (*CANARIES.values(), *SIMULATED) for each in spellings(secret)}))
-        command = ["grep", "--recursive", "--text", "--files-with-matches", "--null", "--fixed-strings", "--file=-"]
-        found = subprocess.run([*command, "--", *folders], input=wanted, capture_output=True, check=False).stdout
+        command = ["grep", "--recursive", "--files-with-matches", "--null", "--fixed-strings", "--file=-"]
+        # Bytes, not characters; and the holes of sparse files are passed over.
+        environment = {**os.environ, "LC_ALL": "C"}
+        search = subprocess.run([*command, "--", *folders], input=wanted, capture_output=True, env=environment)
+        assert search.returncode in (0, 1), search.stderr
+        found = search.stdout
         self.seen[kind] = sum(path.is_file() for folder in folders for path in folder.rglob("*"))
         for name in found.split(b"\0")[:-1]:
             path = Path(os.fsdecode(name))

@@ -339,7 +339,8 @@ fn profile(platform: &PlatformConfig) -> Result<Profile> {
     Ok(profile)
 }
 
-fn http_options(config: &Config) -> HttpOptions {
+/// What every connection of a configuration has in common.
+pub fn http_options(config: &Config) -> HttpOptions {
     let defaults = Timeouts::default();
     HttpOptions {
         timeouts: Timeouts {

@@ -66,6 +66,7 @@ const RULES: &[(&str, &[&str])] = &[
             "registry",
             "resilience",
             "manager",
+            "transport",
         ],
     ),
     // edges

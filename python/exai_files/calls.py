@@ -92,6 +92,10 @@ def twin_of(twin: Callable[..., object]) -> Callable[[T], T]:
     return document
 
 
+def _content(answer: Any) -> Content:  # noqa: ANN401  (the core's pair)
+    return Content(**answer[0], data=answer[1])
+
+
 class Calls:
     """Every verb, once."""
 
@@ -239,7 +243,7 @@ class Calls:
 
     def content(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> Call[Content]:
         pending = self.core.content(reference(file), place(file, platform), in_seconds(timeout))
-        return Call(pending, lambda answer: Content(**answer[0], data=answer[1]))
+        return Call(pending, _content)
 
     def text(self, file: FileReference, platform: str | None, timeout: Seconds | None) -> Call[str]:
         return Call(self.core.text(reference(file), place(file, platform), in_seconds(timeout)), str)
@@ -300,6 +304,21 @@ class Calls:
     def list_remote(self, platform: str, account: str | None, timeout: Seconds | None) -> Call[list[RemoteFile]]:
         pending = self.core.list_remote(platform, account, in_seconds(timeout))
         return Call(pending, lambda rows: list(map(RemoteFile._from_core, rows)))
+
+    def get_remote(
+        self, platform: str, remote_id: str, account: str | None, timeout: Seconds | None
+    ) -> Call[RemoteFile]:
+        pending = self.core.get_remote(platform, remote_id, account, in_seconds(timeout))
+        return Call(pending, RemoteFile._from_core)
+
+    def content_remote(
+        self, platform: str, remote_id: str, account: str | None, timeout: Seconds | None
+    ) -> Call[Content]:
+        pending = self.core.content_remote(platform, remote_id, account, in_seconds(timeout))
+        return Call(pending, _content)
+
+    def delete_remote(self, platform: str, remote_id: str, account: str | None, timeout: Seconds | None) -> Call[None]:
+        return Call(self.core.delete_remote(platform, remote_id, account, in_seconds(timeout)), lambda _: None)
 
     def reconcile(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from exai_files.arguments import Seconds
 from exai_files.calls import Calls, twin_of
 from exai_files.health import BreakerMode, PlatformHealth
-from exai_files.records import PlatformInfo, Reconciliation, RemoteFile
+from exai_files.records import Content, PlatformInfo, Reconciliation, RemoteFile
 
 __all__ = ["AsyncPlatforms", "Platforms"]
 
@@ -70,6 +70,41 @@ class Platforms:
             PlatformError: The platform refused or failed.
         """
         return self._calls.list_remote(platform, account, timeout).wait()
+
+    def get_remote(
+        self, platform: str, remote_id: str, *, account: str | None = None, timeout: Seconds | None = None
+    ) -> RemoteFile:
+        """What a platform says of one file of our accounts, or of one of them, whether the registry knows it or not.
+
+        Raises:
+            NotFoundError: It has none of this id.
+            PlatformError: The platform refused or failed.
+        """
+        return self._calls.get_remote(platform, remote_id, account, timeout).wait()
+
+    def content_remote(
+        self, platform: str, remote_id: str, *, account: str | None = None, timeout: Seconds | None = None
+    ) -> Content:
+        """What a platform gives back for a file, such as the results of a batch, whether the registry knows it or not.
+
+        Raises:
+            NotFoundError: The platform has none of this id.
+            UnsupportedError: It gives nothing back for the file's purpose.
+            PlatformError: The platform refused or failed.
+        """
+        return self._calls.content_remote(platform, remote_id, account, timeout).wait()
+
+    def delete_remote(
+        self, platform: str, remote_id: str, *, account: str | None = None, timeout: Seconds | None = None
+    ) -> None:
+        """Delete one file by its id on a platform. Of one that the registry knows, other copies stay.
+
+        Raises:
+            ConflictError: The registry knows it, and somebody has a lease or a legal hold on it.
+            NotFoundError: The platform has none of this id.
+            PlatformError: The platform refused or failed.
+        """
+        self._calls.delete_remote(platform, remote_id, account, timeout).wait()
 
     def reconcile(
         self,
@@ -160,6 +195,24 @@ class AsyncPlatforms:
         self, platform: str, *, account: str | None = None, timeout: Seconds | None = None
     ) -> list[RemoteFile]:
         return await self._calls.list_remote(platform, account, timeout).run()
+
+    @twin_of(Platforms.get_remote)
+    async def get_remote(
+        self, platform: str, remote_id: str, *, account: str | None = None, timeout: Seconds | None = None
+    ) -> RemoteFile:
+        return await self._calls.get_remote(platform, remote_id, account, timeout).run()
+
+    @twin_of(Platforms.content_remote)
+    async def content_remote(
+        self, platform: str, remote_id: str, *, account: str | None = None, timeout: Seconds | None = None
+    ) -> Content:
+        return await self._calls.content_remote(platform, remote_id, account, timeout).run()
+
+    @twin_of(Platforms.delete_remote)
+    async def delete_remote(
+        self, platform: str, remote_id: str, *, account: str | None = None, timeout: Seconds | None = None
+    ) -> None:
+        await self._calls.delete_remote(platform, remote_id, account, timeout).run()
 
     @twin_of(Platforms.reconcile)
     async def reconcile(

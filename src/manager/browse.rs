@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::{Connection, Manager};
 use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
-use crate::model::{AccountId, FileObject, FileRecord, Operation, PlatformId, Purpose, Replica};
-use crate::platform::{Capabilities, ListQuery};
+use crate::model::{AccountId, FileObject, FileRecord, PlatformId, Purpose, Replica};
+use crate::platform::Capabilities;
 use crate::registry::{FileFilter, Gone, Usage};
 
 /// A connected platform: what it can do, and what the registry says the account holds.
@@ -21,15 +21,6 @@ pub struct PlatformInfo<'m> {
     pub files: u64,
     pub bytes: u64,
     pub capabilities: &'m Capabilities,
-}
-
-/// What a platform itself lists.
-#[derive(Debug, Serialize)]
-pub struct RemoteListing {
-    pub platform: PlatformId,
-    pub account: AccountId,
-    #[serde(flatten)]
-    pub file: FileObject,
 }
 
 impl Manager {
@@ -47,27 +38,6 @@ impl Manager {
     /// One file of the registry, by digest, start of a digest, remote id or name.
     pub async fn get(&self, reference: &str) -> Result<FileRecord> {
         self.registry.resolve(reference).await
-    }
-
-    /// Everything `platform` lists for all our accounts, or for one, whether the registry knows it or not.
-    ///
-    /// # Errors
-    /// `Config` when the platform or the account is not connected; the first listing's that fails.
-    pub async fn list_remote(
-        &self,
-        platform: &PlatformId,
-        account: Option<&AccountId>,
-        within: Duration,
-    ) -> Result<Vec<RemoteListing>> {
-        let deadline = Instant::now() + within;
-        let mut listed = Vec::new();
-        for connection in self.accounts_or(platform, account)? {
-            let account = connection.platform.account();
-            let files = connection.list_all(deadline).await?;
-            let here = |file| RemoteListing { platform: platform.clone(), account: account.clone(), file };
-            listed.extend(files.into_iter().map(here));
-        }
-        Ok(listed)
     }
 
     pub async fn platforms(&self) -> Result<Vec<PlatformInfo<'_>>> {
@@ -110,7 +80,7 @@ impl Manager {
         purpose: &Purpose,
         deadline: Instant,
     ) -> Result<bool> {
-        match self.remote(connection, id, purpose, deadline).await {
+        match self.remote(connection, id, Some(purpose), deadline).await {
             Ok(object) => Ok(object.status == crate::model::RemoteStatus::Deleted),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
@@ -119,7 +89,7 @@ impl Manager {
 
     /// A platform's own description of a copy.
     pub(crate) async fn describe(&self, replica: &Replica, deadline: Instant) -> Result<FileObject> {
-        self.remote(self.holder(replica)?, &replica.remote_id, &replica.purpose, deadline).await
+        self.remote(self.holder(replica)?, &replica.remote_id, Some(&replica.purpose), deadline).await
     }
 
     /// Notes that its platform has lost a copy.
@@ -145,32 +115,11 @@ impl Manager {
         tracing::warn!(platform = %replica.platform, file = %replica.remote_id, "a file we placed is gone from its platform");
         self.registry.mark_gone(replica, Gone::Lost).await.map(|()| false)
     }
-
-    /// The platform's own description of one file.
-    pub(super) async fn remote(
-        &self,
-        connection: &Connection,
-        id: &str,
-        purpose: &Purpose,
-        deadline: Instant,
-    ) -> Result<FileObject> {
-        connection
-            .resilience
-            .call(Operation::Get, deadline, || async { connection.platform.get(id, Some(purpose), deadline).await })
-            .await
-    }
 }
 
 impl Connection {
     /// Where a listing is all there is to go by, a new file may not be in it yet.
     pub(crate) fn may_not_list_yet(&self, replica: &Replica, now: Timestamp) -> bool {
         !self.platform.capabilities().has_get && now.since(replica.created_at) < self.commit_horizon
-    }
-
-    /// Everything the platform lists for this account.
-    pub(crate) async fn list_all(&self, deadline: Instant) -> Result<Vec<FileObject>> {
-        self.resilience
-            .call(Operation::List, deadline, || async { self.platform.list(&ListQuery::default(), deadline).await })
-            .await
     }
 }

@@ -19,7 +19,18 @@ impl Manager {
     /// # Errors
     /// `NotFound` when it is on none of them; the first refusing platform's error, after all were asked.
     pub async fn delete(&self, reference: &str, platform: Option<&PlatformId>, within: Duration) -> Result<FileRecord> {
-        let record = self.take_off_platforms(reference, platform, within).await?;
+        self.delete_copies(reference, platform, None, within).await
+    }
+
+    /// The same, of only the copy with this id.
+    pub(super) async fn delete_copies(
+        &self,
+        reference: &str,
+        platform: Option<&PlatformId>,
+        remote_id: Option<&str>,
+        within: Duration,
+    ) -> Result<FileRecord> {
+        let record = self.take_off(reference, platform, remote_id, within).await?;
         // What somebody wanted on no platform any more needs no copy: `collect_copies` removes it.
         if record.replicas.is_empty() && self.registry.is_kept(&record.digest).await? {
             self.registry.forget_kept(&record.digest, Unkept::Removed).await?;
@@ -34,6 +45,16 @@ impl Manager {
         platform: Option<&PlatformId>,
         within: Duration,
     ) -> Result<FileRecord> {
+        self.take_off(reference, platform, None, within).await
+    }
+
+    async fn take_off(
+        &self,
+        reference: &str,
+        platform: Option<&PlatformId>,
+        remote_id: Option<&str>,
+        within: Duration,
+    ) -> Result<FileRecord> {
         let deadline = Instant::now() + within;
         let mut record = self.registry.resolve(reference).await?;
         if let Some(platform) = platform {
@@ -41,7 +62,7 @@ impl Manager {
         }
         let ours = self.connections.iter().flat_map(|(id, all)| all.iter().map(move |one| (id, one)));
         let accounts = ours.map(|(id, connection)| (id.clone(), connection.platform.account().clone())).collect();
-        let doomed = self.registry.begin_delete(&record.digest, platform, accounts).await?;
+        let doomed = self.registry.begin_delete(&record.digest, platform, accounts, remote_id).await?;
         if doomed.is_empty() {
             return Err(not_there(&record, platform));
         }
@@ -57,12 +78,12 @@ impl Manager {
 
     /// Deletes a copy that is handed out no more, `why` being ours to delete it.
     pub(super) async fn delete_replica(&self, replica: &Replica, why: Gone, deadline: Instant) -> Result<()> {
-        let gone = self.take_off(replica, deadline).await?;
+        let gone = self.take_off_one(replica, deadline).await?;
         self.registry.mark_gone(replica, if why == Gone::Evicted { why } else { gone }).await
     }
 
     /// Removes a copy from its platform. What the platform keeps for certain is handed out again.
-    pub(super) async fn take_off(&self, replica: &Replica, deadline: Instant) -> Result<Gone> {
+    pub(super) async fn take_off_one(&self, replica: &Replica, deadline: Instant) -> Result<Gone> {
         let connection = self.holder(replica)?;
         let outcome = self.remove(connection, &replica.remote_id, deadline).await;
         if let Err(error) = &outcome

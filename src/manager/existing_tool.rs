@@ -48,7 +48,7 @@ impl Manager {
         if self.registry.knows_remote(&placement.platform, &id).await.ok()? {
             return None;
         }
-        let object = self.remote(target.connection, &id, &placement.purpose, deadline).await.ok()?;
+        let object = self.remote(target.connection, &id, Some(&placement.purpose), deadline).await.ok()?;
         let is_same = object.size == Some(target.intent.size) && object.status.is_usable();
         (is_same && object.purpose.as_ref().is_none_or(|purpose| *purpose == placement.purpose)).then_some(object)
     }

@@ -113,7 +113,7 @@ impl Manager {
         let doomed = self.registry.begin_erase(digest).await?;
         let mut erased = Vec::with_capacity(doomed.len());
         for replica in doomed {
-            let gone = self.take_off(&replica, deadline).await?;
+            let gone = self.take_off_one(&replica, deadline).await?;
             let is_confirmed = gone == crate::registry::Gone::Deleted;
             self.registry.mark_gone(&replica, gone).await?;
             let Replica { platform, account, remote_id, .. } = replica;

@@ -17,6 +17,7 @@ mod read;
 mod ready;
 mod recover;
 mod relocate;
+mod remote;
 mod room;
 mod send;
 mod single_flight;
@@ -42,7 +43,7 @@ use crate::policy::user_quota::UserQuotas;
 use crate::registry::Registry;
 use crate::resilience::{Resilience, SharedState};
 
-pub use browse::{PlatformInfo, RemoteListing};
+pub use browse::PlatformInfo;
 pub use choose::{Because, Choice};
 pub use ensure::EnsureRequest;
 pub use health::PlatformHealth;
@@ -51,6 +52,7 @@ pub use orphan::is_name_of;
 pub use progress::{Phase, Transfer, Transfers};
 pub use read::{Content, Download};
 pub(crate) use recover::Ending;
+pub use remote::RemoteListing;
 pub use room::Eviction;
 pub use upload::{Plan, PlannedTarget, UploadRequest};
 

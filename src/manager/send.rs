@@ -214,7 +214,7 @@ impl Manager {
         id: &str,
         deadline: Instant,
     ) -> Result<Option<FileObject>> {
-        match self.remote(target.connection, id, &target.intent.placement.purpose, deadline).await {
+        match self.remote(target.connection, id, Some(&target.intent.placement.purpose), deadline).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.with_delivery(Delivery::Doubtful)),
@@ -352,7 +352,8 @@ impl Manager {
                 _ => sleep(pause).await,
             }
             pause = (pause * 2).min(*READY_POLL.end());
-            let asked = self.remote(target.connection, &stored.object.id, &target.intent.placement.purpose, deadline);
+            let asked =
+                self.remote(target.connection, &stored.object.id, Some(&target.intent.placement.purpose), deadline);
             match asked.await {
                 Ok(object) => stored.object = object,
                 // It is stored all the same, and forgetting that would store it twice.

@@ -19,6 +19,7 @@ use super::keys::givers;
 use super::pending::Pending;
 use super::runtime;
 use super::table::Table;
+use super::tool_tables::ToolTables;
 use super::transfers::TransferList;
 use super::upkeep::{self, Audit, Copies, Lifecycle, Recovery, Watch};
 use crate::auth::Auth;
@@ -27,7 +28,7 @@ use crate::connect::{Connected, capabilities, connect};
 use crate::content::Source;
 use crate::credentials::KeyGiver;
 use crate::error::{Error, ErrorKind};
-use crate::manager::{EnsureRequest, Manager, Transfers, UploadRequest};
+use crate::manager::{Content, EnsureRequest, Manager, Transfers, UploadRequest};
 use crate::model::{AccountId, Actor, Digest, HoldKind, Keep, Operation, PlatformId};
 use crate::policy::quota::WhenFull;
 use crate::registry::FileFilter;
@@ -56,6 +57,11 @@ fn platform_ids(names: &[String]) -> Answered<Vec<PlatformId>> {
 
 fn platform_id(name: Option<&str>) -> Answered<Option<PlatformId>> {
     name.map(PlatformId::new).transpose()
+}
+
+fn content(content: Content) -> Answer {
+    let data = json!({"platform": content.platform, "kind": content.kind, "text": content.text});
+    Answer::Content { data, bytes: content.bytes }
 }
 
 fn named_operation(name: Option<&str>) -> Answered<Option<Operation>> {
@@ -323,6 +329,33 @@ impl Client {
         }))
     }
 
+    fn get_remote(&self, platform: &str, id: String, account: Option<&str>, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let account = account.map(AccountId::new);
+        let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        self.pending(asked.map(|(platform, within)| async move {
+            Answer::of(&manager.get_remote(&platform, &id, account.as_ref(), within).await?)
+        }))
+    }
+
+    fn content_remote(&self, platform: &str, id: String, account: Option<&str>, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let account = account.map(AccountId::new);
+        let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        self.pending(asked.map(|(platform, within)| async move {
+            manager.content_remote(&platform, &id, account.as_ref(), within).await.map(content)
+        }))
+    }
+
+    fn delete_remote(&self, platform: &str, id: String, account: Option<&str>, timeout: Option<f64>) -> Pending {
+        let manager = self.manager.clone();
+        let account = account.map(AccountId::new);
+        let asked = PlatformId::new(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
+        self.pending(asked.map(|(platform, within)| async move {
+            Answer::of(&manager.delete_remote(&platform, &id, account.as_ref(), within).await?)
+        }))
+    }
+
     fn get(&self, reference: String) -> Pending {
         let manager = self.manager.clone();
         self.pending(Ok(async move { Answer::of(&manager.get(&reference).await?) }))
@@ -380,9 +413,7 @@ impl Client {
         let manager = self.manager.clone();
         let asked = platform_id(platform).and_then(|platform| Ok((platform, self.within(timeout)?)));
         self.pending(asked.map(|(platform, within)| async move {
-            let content = manager.content(&reference, platform.as_ref(), within).await?;
-            let data = json!({"platform": content.platform, "kind": content.kind, "text": content.text});
-            Ok(Answer::Content { data, bytes: content.bytes })
+            manager.content(&reference, platform.as_ref(), within).await.map(content)
         }))
     }
 
@@ -421,6 +452,10 @@ impl Client {
 
     fn recovery(&self) -> Recovery {
         Recovery(self.manager.clone())
+    }
+
+    fn tool_tables(&self) -> ToolTables {
+        ToolTables::new(self.manager.clone(), self.config.clone())
     }
 
     fn status(&self) -> Pending {

@@ -16,6 +16,7 @@ mod runtime;
 #[cfg(feature = "simulator")]
 mod simulator;
 mod table;
+mod tool_tables;
 mod transfers;
 mod upkeep;
 
@@ -41,6 +42,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "Client",
             "Copies",
             "Database",
+            "Lifecycle",
             "Limiter",
             "Pending",
             "Permit",
@@ -48,6 +50,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "Simulator",
             "State",
             "Table",
+            "ToolTables",
             "Transfers",
             "Watch",
             "config_example",
@@ -72,6 +75,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<guards::Limiter>()?;
     module.add_class::<guards::Permit>()?;
     module.add_class::<table::Table>()?;
+    module.add_class::<tool_tables::ToolTables>()?;
     #[cfg(feature = "simulator")]
     module.add_class::<simulator::Simulator>()?;
     module.add_function(wrap_pyfunction!(client::config_example, module)?)?;

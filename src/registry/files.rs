@@ -168,8 +168,9 @@ impl Registry {
         digest: &Digest,
         platform: Option<&PlatformId>,
         accounts: Vec<(PlatformId, AccountId)>,
+        remote_id: Option<&str>,
     ) -> Result<Vec<Replica>> {
-        let (hex, now) = (digest.hex(), self.now());
+        let (hex, now, remote_id) = (digest.hex(), self.now(), remote_id.map(str::to_owned));
         let wanted: Vec<_> = accounts.into_iter().filter(|(id, _)| platform.is_none_or(|p| p == id)).collect();
         let (digest, platform) = (*digest, platform.cloned());
         self.write("begin-delete", move |session| {
@@ -180,10 +181,11 @@ impl Registry {
                 session.execute(
                     "UPDATE platform_file_registry SET status = 'deleting', updated_at = ?4
                           WHERE file_hash = ?1 AND platform = ?2 AND account = ?3 AND status = 'active'
-                            AND (expires_at IS NULL OR expires_at > ?4)",
-                    bind![&hex, rows::stored(platform), account.as_str(), now],
+                            AND (expires_at IS NULL OR expires_at > ?4) AND (?5 IS NULL OR platform_file_id = ?5)",
+                    bind![&hex, rows::stored(platform), account.as_str(), now, remote_id.as_deref()],
                 )?;
                 doomed.extend(rows::replicas_being_deleted(session, &hex, platform, account)?);
+                doomed.retain(|replica| remote_id.as_ref().is_none_or(|id| *id == replica.remote_id));
             }
             Ok(doomed)
         })

@@ -14,6 +14,7 @@ mod import;
 mod intents;
 mod labels;
 mod lifecycle;
+mod mirror;
 mod moves;
 mod query;
 mod recovery;
@@ -21,6 +22,7 @@ mod register;
 mod rows;
 mod settle;
 mod sources;
+mod tool_rows;
 mod user_quotas;
 mod watch;
 
@@ -44,10 +46,12 @@ pub use import::{Import, Reject, ToolRows};
 pub use intents::{Claim, HeldIntent, Intent, LEASE, NewIntent, Phase, RENEW_EVERY, TakenOver};
 pub use labels::Labels;
 pub use lifecycle::{Considered, ConsideredPage, Erased, Position};
+pub use mirror::{Outgoing, OutgoingRow, Waiting};
 pub use moves::{HeldMove, Move};
 pub use query::{FileFilter, FileStatus};
 pub use recovery::{Attempt, OpenDelete, OpenUpload, Outcome, PastAttempt, Recovery, Unfinished};
 pub use settle::Settlement;
+pub use tool_rows::ToolRow;
 pub use user_quotas::UserUsage;
 pub use watch::{HealthCheck, Turn};
 

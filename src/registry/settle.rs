@@ -87,7 +87,10 @@ pub(super) fn name_content(
     if let Some(id) = named(session, &hex, new, handed_over_at)? {
         return Ok(id);
     }
-    let original = session.row("SELECT original_file_id FROM file_hashes WHERE file_hash = ?1", bind![&hex])?;
+    // Other programs note originals that are in no table of ours.
+    let known =
+        "SELECT f.id FROM file_hashes h JOIN file_uploads f ON f.id = h.original_file_id WHERE h.file_hash = ?1";
+    let original = session.row(known, bind![&hex])?;
     let original = original.map(|row| row.get::<Option<String>>(0)).transpose()?.flatten();
     let id = new_id();
     session.execute(
@@ -116,7 +119,7 @@ pub(super) fn name_content(
                 keep_until = CASE WHEN ?9 THEN file_hashes.keep_until
                                   WHEN ?8 > file_hashes.keep_until THEN ?8
                                   WHEN ?8 IS NULL THEN NULL ELSE file_hashes.keep_until END,
-                original_file_id = COALESCE(file_hashes.original_file_id, excluded.original_file_id)",
+                original_file_id = CASE WHEN ?10 THEN file_hashes.original_file_id ELSE excluded.original_file_id END",
         bind![
             Id(&new_id()),
             &hex,
@@ -127,6 +130,7 @@ pub(super) fn name_content(
             handed_over_at,
             new.keep.until(),
             handed_over_at.is_none() || new.keep == Keep::AsItIs,
+            original.is_some(),
         ],
     )?;
     Ok(id)

@@ -25,18 +25,15 @@ struct History {
 }
 
 /// The audit log is no history to be removed: who keeps it how long is a matter of law.
-const OF_ALL: &[History] = &[
+const HISTORIES: &[History] = &[
     History { table: "upload_intents", key: "id", is_old: "state <> 'sending' AND updated_at < ?1" },
     // An operator's word on a breaker holds until it is taken back, however long ago it was given.
     History { table: "resilience_state", key: "key", is_old: "updated_at < ?1 AND key NOT LIKE 'breaker/%'" },
     History { table: "file_recovery_attempts", key: "id", is_old: "status <> 'pending' AND created_at < ?1" },
     History { table: "file_health_checks", key: "id", is_old: "checked_at < ?1" },
+    History { table: "file_lifecycle_sync", key: "id", is_old: "sync_status = 'synced' AND updated_at < ?1" },
     History { table: "holds", key: "id", is_old: "until < ?1" },
 ];
-
-/// Tables that only the existing tool has.
-const OF_POSTGRES: &[History] =
-    &[History { table: "file_lifecycle_sync", key: "id", is_old: "sync_status = 'synced' AND updated_at < ?1" }];
 
 /// Tables in partitions by month, and the column they go by; whether old months are dropped.
 const BY_MONTH: &[(&str, &str, bool)] =
@@ -69,7 +66,7 @@ impl Store {
             let months = self.write_blocking(move |session| tend_months(session, now, before))?;
             (done.partitions_made, done.partitions_dropped) = months;
         }
-        for history in self.histories() {
+        for history in HISTORIES {
             let count = match dry_run {
                 true => self.read_blocking(move |session| count_old(session, history, before))?,
                 false => self.remove_old(history, before)?,
@@ -101,14 +98,6 @@ impl Store {
             Ok(is_outgrown)
         })
         .await
-    }
-
-    fn histories(&self) -> impl Iterator<Item = &'static History> {
-        let of_postgres: &[History] = match &*self.0 {
-            Engine::Sqlite(_) => &[],
-            Engine::Postgres(_) => OF_POSTGRES,
-        };
-        OF_ALL.iter().chain(of_postgres)
     }
 
     fn remove_old(&self, history: &'static History, before: Timestamp) -> Result<u64> {

@@ -92,10 +92,11 @@ impl Sqlite {
         }
         let cannot = |error: rusqlite::Error| cannot_open(path, error);
         let writer = when_free(|| connect(path, in_memory, "FULL")).map_err(cannot)?;
-        writer.execute_batch("BEGIN IMMEDIATE").map_err(cannot)?;
+        // Tables that others refer to are made anew by some steps.
+        writer.execute_batch("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE").map_err(cannot)?;
         migrations::migrate(&mut Session::sqlite(&writer), now, true)
             .map_err(|error| if error.hint().is_some() { error } else { cannot_use(path, error) })?;
-        writer.execute_batch("COMMIT").map_err(cannot)?;
+        writer.execute_batch("COMMIT; PRAGMA foreign_keys = ON").map_err(cannot)?;
         let readers = (0..if in_memory { 0 } else { READERS })
             .map(|_| connect_reader(path))
             .collect::<Result<Vec<_>, _>>()

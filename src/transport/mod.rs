@@ -93,6 +93,8 @@ pub enum Body {
     Multipart(Multipart),
     /// `application/x-www-form-urlencoded`; what it says is nobody else's business.
     Form(Secret),
+    /// `application/json`.
+    Json(String),
 }
 
 impl Request {
@@ -105,15 +107,28 @@ impl Request {
         Request::new(Method::POST, url).form(fields)
     }
 
+    /// A `POST` of JSON text.
+    pub fn post_json(url: impl Into<String>, json: String) -> Self {
+        Request { body: Some(Body::Json(json)), ..Request::new(Method::POST, url) }
+    }
+
     /// Adds `Authorization: Bearer …`, marked so that nobody prints it.
     ///
     /// # Errors
     /// When the credential contains characters that no header may have.
-    pub fn bearer(mut self, credential: &Secret) -> Result<Self, TransportError> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", credential.expose()))
+    pub fn bearer(self, credential: &Secret) -> Result<Self, TransportError> {
+        self.secret_header(AUTHORIZATION.as_str(), &Secret::new(format!("Bearer {}", credential.expose())))
+    }
+
+    /// Adds a header that nobody prints.
+    ///
+    /// # Errors
+    /// When it contains characters that no header may have.
+    pub fn secret_header(mut self, name: &'static str, secret: &Secret) -> Result<Self, TransportError> {
+        let mut value = HeaderValue::from_str(secret.expose())
             .map_err(|_| TransportError::unsendable("the key contains characters that no header may have"))?;
         value.set_sensitive(true);
-        self.headers.insert(AUTHORIZATION, value);
+        self.headers.insert(HeaderName::from_static(name), value);
         Ok(self)
     }
 
@@ -181,7 +196,7 @@ impl HttpClient {
         let length = match &request.body {
             Some(Body::Multipart(multipart)) => multipart.content_length(),
             // It leaves in one piece with the headers.
-            Some(Body::Form(_)) | None => 0,
+            Some(Body::Form(_) | Body::Json(_)) | None => 0,
         };
         let answer_by = deadline.min(Instant::now() + self.timeouts.total_for(length));
         let sent = Sent::new(length);
@@ -205,6 +220,7 @@ impl HttpClient {
                 let media = "application/x-www-form-urlencoded";
                 return builder.header(CONTENT_TYPE, media).body(form.expose().to_owned());
             }
+            Some(Body::Json(json)) => return builder.header(CONTENT_TYPE, "application/json").body(json),
             None => return builder,
         };
         let (content_type, length) = (multipart.content_type(), multipart.content_length());

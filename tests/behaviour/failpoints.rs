@@ -192,7 +192,7 @@ impl Script {
         let _ = self.put("doomed", &["moonshot"]).await;
         if let Ok(record) = self.manager.get(&self.name("doomed")).await {
             let accounts = vec![(platform("moonshot"), AccountId::new("default"))];
-            let _ = self.manager.registry().begin_delete(&record.digest, None, accounts).await;
+            let _ = self.manager.registry().begin_delete(&record.digest, None, accounts, None).await;
             let_leases_run_out(&self.store).await;
             let _ = recover(&self.manager, DEADLINE).await;
         }

@@ -25,6 +25,7 @@ mod resilience;
 mod shared_state;
 mod simulator;
 mod store;
+mod tool_tables;
 mod upload;
 mod world;
 mod year;

@@ -105,7 +105,7 @@ async fn a_delete_that_was_cut_short_is_done_again() {
     let manager = world.manager(&path);
     let placed = upload(&manager, request("hello", "a.txt", &["moonshot"])).await.unwrap();
     let accounts = vec![(placed.replicas[0].platform.clone(), placed.replicas[0].account.clone())];
-    manager.registry().begin_delete(&placed.digest, None, accounts).await.unwrap();
+    manager.registry().begin_delete(&placed.digest, None, accounts, None).await.unwrap();
     assert!(recover(&manager, DEADLINE).await.unwrap().is_empty(), "its process may be alive");
     assert_eq!(world.files("moonshot").len(), 1);
     let store = databases::open(&databases::place(&path));

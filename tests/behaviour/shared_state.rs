@@ -161,7 +161,8 @@ async fn a_pause_holds_up_those_who_have_their_turn(shared: &[SharedState; 2]) {
     let waiting = tokio::spawn(async move { one.turn(ask, hour).await.map(|_| Instant::now()) });
     other.throttled(Some(Duration::from_secs(3))).await;
     let went = waiting.await.unwrap().unwrap().duration_since(begun);
-    assert!(went >= Duration::from_millis(2_990), "it went after {went:?}, while everyone was paused");
+    // The pause is by the machine's clock, which may be set right meanwhile by some milliseconds; this is not.
+    assert!(went >= Duration::from_millis(2_900), "it went after {went:?}, while everyone was paused");
 }
 
 async fn rooms_are_those_of_all_processes(shared: &[SharedState; 2]) {

@@ -43,6 +43,7 @@ const SQLITE: Steps = Steps {
         },
         Migration { version: 7, name: "what an account holds; moves", sql: include_str!("sqlite/0007.sql") },
         Migration { version: 8, name: "credentials", sql: include_str!("sqlite/0008.sql") },
+        Migration { version: 9, name: "what the tool's classes write", sql: include_str!("sqlite/0009.sql") },
     ],
 };
 
@@ -110,6 +111,8 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("recoveries", &["kind", "subject", "attempts", "next_try_at", "is_dead"]),
     ("file_recovery_attempts", &["id", "operation", "attempt_number", "recovery_strategy", "status", "subject"]),
     ("file_health_checks", &["id", "registry_id", "status", "checked_at"]),
+    ("file_lifecycle_sync", &["id", "file_id", "platform", "local_status", "platform_status", "sync_status"]),
+    ("file_audit_trail", &["id", "file_id", "operation", "platform", "status", "operation_details"]),
     ("holds", &["id", "file_hash", "kind", "platform", "until"]),
     ("watch_tasks", &["name", "owner", "lease_until", "due_at"]),
     ("kept_copies", &["file_hash", "file_size", "kept_at"]),

@@ -1,0 +1,143 @@
+//! The outbox of the existing tool's tables, where they are mirrored elsewhere: which rows are still to be written there.
+//!
+//! Triggers fill it, in the transaction of each change, whoever makes it. A row is in it once, however often it changes,
+//! and is read only when it is sent, so that what arrives is the newest. Of an embedded registry only: where the tool's
+//! tables are in PostgreSQL, they are that.
+
+use super::Registry;
+use super::tool_rows::{self, TABLES, ToolRow};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Session, bind};
+
+/// Contents, which copies are of.
+const FIRST: &str = "file_hashes";
+
+/// Rows of one table that go out together.
+#[derive(Debug)]
+pub struct Outgoing {
+    pub table: &'static str,
+    pub rows: Vec<OutgoingRow>,
+}
+
+#[derive(Clone, Debug)]
+pub struct OutgoingRow {
+    /// Of its place in the outbox: another one, if the row has changed since.
+    seq: i64,
+    pub row: ToolRow,
+}
+
+/// How full the outbox is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    pub rows: u64,
+    /// Of these, those that were refused, and wait for a person, or for a change of theirs.
+    pub refused: u64,
+}
+
+impl Registry {
+    /// From now on, changes go into the outbox; the first time, every row there is.
+    ///
+    /// # Errors
+    /// `Config` when the registry is a server's; `Registry`.
+    pub async fn mirror_tool_rows(&self) -> Result<()> {
+        self.write("mirror", |session| {
+            if session.is_postgres() {
+                return Err(Error::new(ErrorKind::Config, "a registry in PostgreSQL is not mirrored")
+                    .with_hint("the tool's tables are in it"));
+            }
+            TABLES.iter().try_for_each(|(table, _)| watch(session, table))
+        })
+        .await
+    }
+
+    /// Rows that wait, of one table that is not `without`, those that have waited longest, at most so many. Tables that
+    /// others refer to come first.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub async fn outgoing_tool_rows(&self, most: usize, without: &[&str]) -> Result<Option<Outgoing>> {
+        let tables: Vec<_> = TABLES.iter().rev().filter(|(table, _)| *table == FIRST).chain(TABLES).collect();
+        let tables: Vec<_> = tables.into_iter().filter(|(table, _)| !without.contains(table)).collect();
+        self.store
+            .read(move |session| {
+                let waiting = session.rows("SELECT DISTINCT of_table FROM mirror_queue WHERE error IS NULL", &[])?;
+                let waiting = waiting.iter().map(|row| row.get(0)).collect::<Result<Vec<String>>>()?;
+                let Some((table, columns)) = tables.into_iter().find(|(table, _)| waiting.iter().any(|w| w == table))
+                else {
+                    return Ok(None);
+                };
+                let names: Vec<_> = columns.iter().map(|(column, _)| format!("t.{column}")).collect();
+                let sql = format!(
+                    "SELECT t.id, {}, q.seq FROM mirror_queue q JOIN {table} t ON t.id = q.row_id
+                      WHERE q.of_table = ?1 AND q.error IS NULL ORDER BY q.seq LIMIT ?2",
+                    names.join(", ")
+                );
+                let found = session.rows(&sql, bind![*table, most as u64])?;
+                let rows = found.iter().map(|row| {
+                    Ok(OutgoingRow { seq: row.get(columns.len() + 1)?, row: tool_rows::read(columns, row)? })
+                });
+                Ok(Some(Outgoing { table, rows: rows.collect::<Result<_>>()? }))
+            })
+            .await
+    }
+
+    /// They have arrived, as they were when they were read.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub async fn tool_rows_arrived(&self, arrived: &[OutgoingRow]) -> Result<()> {
+        let seqs: Vec<i64> = arrived.iter().map(|row| row.seq).collect();
+        self.write("mirrored", move |session| {
+            seqs.iter()
+                .try_for_each(|seq| session.execute("DELETE FROM mirror_queue WHERE seq = ?1", bind![*seq]).map(drop))
+        })
+        .await
+    }
+
+    /// It was refused, and stays until it changes.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub async fn tool_row_refused(&self, refused: &OutgoingRow, why: &str) -> Result<()> {
+        let (seq, why) = (refused.seq, why.to_owned());
+        self.write("mirrored", move |session| {
+            session.execute("UPDATE mirror_queue SET error = ?2 WHERE seq = ?1", bind![seq, &why]).map(drop)
+        })
+        .await
+    }
+
+    /// Those that were refused are tried again.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub async fn retry_refused_tool_rows(&self) -> Result<u64> {
+        let retry = "UPDATE mirror_queue SET error = NULL WHERE error IS NOT NULL";
+        self.write("mirrored", move |session| session.execute(retry, &[])).await
+    }
+
+    /// # Errors
+    /// `Registry`.
+    pub async fn tool_rows_waiting(&self) -> Result<Waiting> {
+        self.store
+            .read(|session| {
+                let row = session.one("SELECT COUNT(*), COUNT(error) FROM mirror_queue", &[])?;
+                Ok(Waiting { rows: row.get(0)?, refused: row.get(1)? })
+            })
+            .await
+    }
+}
+
+fn watch(session: &mut Session<'_>, table: &str) -> Result<()> {
+    let there = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND name = ?1";
+    if session.one(there, bind![format!("mirror_{table}_insert")])?.get::<u64>(0)? > 0 {
+        return Ok(());
+    }
+    let forget = |row: &str| format!("DELETE FROM mirror_queue WHERE of_table = '{table}' AND row_id = {row}.id;");
+    let note = format!("{} INSERT INTO mirror_queue (of_table, row_id) VALUES ('{table}', NEW.id);", forget("NEW"));
+    for (change, then) in [("insert", note.clone()), ("update", note), ("delete", forget("OLD"))] {
+        session.batch(&format!("CREATE TRIGGER mirror_{table}_{change} AFTER {change} ON {table} BEGIN {then} END"))?;
+    }
+    let all = format!("INSERT INTO mirror_queue (of_table, row_id) SELECT ?1, id FROM {table} ORDER BY created_at, id");
+    let all = if table == "file_health_checks" { all.replace("created_at", "checked_at") } else { all };
+    session.execute(&all, bind![table]).map(drop)
+}

@@ -13,6 +13,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 TWO = {"moonshot": {"accounts": {"team-b": {"api_key": "sk-team-b"}}}}
 
 

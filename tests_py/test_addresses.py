@@ -9,6 +9,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 OWN = socket.gethostbyname(socket.gethostname())
 NETWORKS = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 169.254.0.0/16 0.0.0.0/8 224.0.0.0/4 240.0.0.0/4"
 TARGETS = [

@@ -15,6 +15,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 OLD, NEW = "sk-old-0123456789abcdef", "sk-new-fedcba9876543210"
 
 

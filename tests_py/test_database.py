@@ -17,6 +17,8 @@ import pytest
 import exai_files
 from exai_files.errors import ConfigError, RegistryError
 
+pytestmark = pytest.mark.once
+
 OF_THE_TOOL = """
     CREATE TABLE file_uploads (id uuid PRIMARY KEY, filename text);
     INSERT INTO file_uploads VALUES ('00000000-0000-4000-8000-000000000001', 'old.txt');

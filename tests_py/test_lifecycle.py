@@ -9,6 +9,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 QUIET = {"recovery": {"every": 0}, "retry": {"base": 0.05, "commit_horizon": 0}}
 LONG_AGO = "'epoch'" if databases.IS_POSTGRES else "0"
 

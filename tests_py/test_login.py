@@ -16,6 +16,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 KEY, NEXT = "sk-kept-0123456789abcdef", "sk-next-fedcba9876543210"
 
 STORES = ["database", "file", "keyring"]

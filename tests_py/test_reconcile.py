@@ -9,6 +9,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 OLD = "2020-01-01T00:00:00Z"
 
 

@@ -25,6 +25,8 @@ from test_secrets import assert_absent
 import exai_files
 from exai_files.errors import ConfigError, NotFoundError, PlatformTimeoutError, RegistryError, SourceChangedError
 
+pytestmark = pytest.mark.once
+
 s3 = s3_server.s3
 
 LONG_AGO = "'epoch'" if databases.IS_POSTGRES else "0"

@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     import zai
     import zhipuai
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore")]
 
 OUTCOMES = ["stored", "listed", "read", "deleted"]
 

@@ -18,6 +18,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 CANARY = "sk-canary-3f9d2c71aa5b"
 JWT_CANARY = "canaryid7261.canarysecret9f04be"
 

@@ -24,6 +24,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 EVERY = 1 if os.environ.get("EXAI_TEST_SYSCALLS") == "all" else 7
 AT_ONCE = 2
 PATIENCE = 60

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 KEY = "sk-canary-of-tls-0123456789"
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)

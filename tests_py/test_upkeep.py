@@ -16,6 +16,8 @@ from waiting import deadline
 import exai_files
 from exai_files import audit_verifier
 
+pytestmark = pytest.mark.once
+
 KEEPS = {"recovery": {"every": 0}}
 
 

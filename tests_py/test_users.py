@@ -16,6 +16,8 @@ import pytest
 
 import exai_files
 
+pytestmark = pytest.mark.once
+
 SECRET = "a secret of the existing tool, 32 characters"
 
 

@@ -12,6 +12,8 @@ from waiting import deadline
 import exai_files
 from exai_files import watching
 
+pytestmark = pytest.mark.once
+
 # What Z.ai does not list may be too new for that: here it is not.
 QUIET = {"recovery": {"every": 0}, "retry": {"commit_horizon": 0, "base": 0.05}}
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         LifecycleStep,
     )
     from exai_files.listing import AsyncListing, Listing
+    from exai_files.openai_facade import openai_files
     from exai_files.records import (
         Choice,
         Content,
@@ -149,6 +150,7 @@ __all__ = [
     "Watch",
     "WhenFull",
     "__version__",
+    "openai_files",
     *_errors,
 ]
 
@@ -213,6 +215,7 @@ _MODULES = {
     "Unfinished": "recovery",
     "UserQuota": "users",
     "Watch": "watching",
+    "openai_files": "openai_facade",
 }
 
 _SUBMODULES = ("metrics", "progress")

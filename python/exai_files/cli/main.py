@@ -21,6 +21,8 @@ from exai_files.cli import (
     files,
     holds,
     lifecycle,
+    migrate_env,
+    migrate_legacy,
     output,
     platforms,
     reconcile,
@@ -37,6 +39,7 @@ COMMANDS = (
     *(upload, files, check, holds, lifecycle),
     *(reconcile, watch, recover, copies, audit, status),
     *(platforms, auth, config, doctor, db, sim),
+    *(migrate_env, migrate_legacy),
 )
 """The modules whose commands there are, imported for that."""
 

@@ -1,0 +1,1 @@
+"""Texts that tools are described with."""

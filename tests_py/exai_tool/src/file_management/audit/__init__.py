@@ -1,0 +1,3 @@
+from .audit_logger import AuditLogger
+
+__all__ = ["AuditLogger"]

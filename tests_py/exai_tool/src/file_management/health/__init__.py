@@ -1,0 +1,3 @@
+from .health_checker import HealthChecker
+
+__all__ = ["HealthChecker"]

@@ -1,0 +1,3 @@
+from .lifecycle_sync import LifecycleSync
+
+__all__ = ["LifecycleSync"]

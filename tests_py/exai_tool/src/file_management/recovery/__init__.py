@@ -1,0 +1,3 @@
+from .recovery_manager import RecoveryManager
+
+__all__ = ["RecoveryManager"]

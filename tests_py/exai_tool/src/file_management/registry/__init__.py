@@ -1,0 +1,3 @@
+from .file_registry import FileRegistry
+
+__all__ = ["FileRegistry"]

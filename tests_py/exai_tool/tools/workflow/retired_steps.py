@@ -1,0 +1,3 @@
+"""Only for `retired`."""
+
+STEPS = ("look", "think")

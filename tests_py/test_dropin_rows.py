@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ import pytest
 import exai_files
 from exai_files.dropin import connection
 from exai_files.dropin.audit import AuditLogger, audit_operations_total
+from exai_files.dropin.deduplication import DuplicateDetector
 from exai_files.dropin.health import HealthChecker
 from exai_files.dropin.lifecycle import LifecycleSync
 from exai_files.dropin.recovery import RecoveryManager
@@ -377,7 +379,9 @@ def test_a_logger_that_is_off_writes_nothing(there, monkeypatch):
 # ===== all of them =====
 
 
-@pytest.mark.parametrize("cls", [FileRegistry, HealthChecker, LifecycleSync, RecoveryManager, AuditLogger])
+@pytest.mark.parametrize(
+    "cls", [FileRegistry, HealthChecker, LifecycleSync, RecoveryManager, AuditLogger, DuplicateDetector]
+)
 @pytest.mark.parametrize(
     "environment", [{}, {"SUPABASE_DB_URL": "postgres://nobody@192.0.2.1/nothing"}], ids=["bare", "set"]
 )
@@ -385,7 +389,10 @@ def test_constructors_do_nothing(monkeypatch, cls, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     connection.close()
+    monkeypatch.setenv("REDIS_URL", "redis://192.0.2.1/0")  # nobody is there, and nobody answers
+    begun = time.monotonic()
     made = cls()
+    assert time.monotonic() - begun < 1, "nobody is waited for"
     assert connection._connection is None, "nothing is opened"
     assert made.supabase is None or made.supabase
 

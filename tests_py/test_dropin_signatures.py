@@ -1,4 +1,4 @@
-"""The names of the existing tool (dropin_contract.md §1.6, §1.7, §1.9, §2.1): each has the parameters it had, in order."""
+"""The names of the existing tool (dropin_contract.md §1.2–§1.7, §1.9, §2.1): each has the parameters it had, in order."""
 
 from __future__ import annotations
 
@@ -82,8 +82,86 @@ SIGNATURES = {
         " **kwargs)",
     },
 }
+OVER_THE_CLIENT = {
+    "registry": {
+        "FileRegistry": "(registry_path=None)",
+        "FileRegistry.register_file": "*(self, file_id, platform, platform_file_id, platform_url=None, metadata=None)",
+        "FileRegistry.get_file_platforms": "*(self, file_id)",
+    },
+    "health": {
+        "HealthChecker": "()",
+        "HealthChecker.check_file_health": "*(self, registry_id, platform, platform_file_id)",
+    },
+    "lifecycle": {
+        "LifecycleSync": "(config=None)",
+        "LifecycleSync.sync_lifecycle": "*(self, file_id, platform, local_status)",
+    },
+    "recovery": {
+        "RecoveryManager": "()",
+        "RecoveryManager.execute_with_retry": "*(self, operation, file_id, operation_name, platform=None)",
+    },
+    "audit": {
+        "AuditLogger": "(supabase_url=None, supabase_key=None)",
+        "AuditLogger.log_operation": "*(self, file_id, operation, platform=None, status='success', error_message=None,"
+        " duration_ms=None, operation_details=None)",
+    },
+    "deduplication": {
+        "HashingService.compute_file_hash": "(file_source)",
+        "HashingService.verify_hash": "(file_source, expected_hash)",
+        "HashingService.compute_hash_from_bytes": "(data)",
+        "DuplicateDetector": "(redis_client=None)",
+        "DuplicateDetector.check_duplicate": "*(self, file_path, file_size, content_type=None)",
+        "DuplicateDetector.register_file_hash": "*(self, file_id, file_hash, file_size, content_type=None,"
+        " is_duplicate=False, original_file_id=None)",
+    },
+    "lifecycle_manager": {
+        "CleanupResult": "(files_marked=0, files_deleted=0, bytes_freed=0, errors=<factory>, duration=0.0)",
+        "FileLifecycleManager": "(supabase_client, retention_days=None, cleanup_interval_hours=None)",
+        "FileLifecycleManager.start": "*(self)",
+        "FileLifecycleManager.stop": "*(self)",
+        "FileLifecycleManager.cleanup_expired_files": "*(self, dry_run=False)",
+        "FileLifecycleManager.cleanup_orphaned_files": "*(self, dry_run=False)",
+    },
+    "providers": {
+        **{
+            f"{cls}{method}": signature
+            for cls in ("KimiFileProvider", "GLMFileProvider")
+            for method, signature in {
+                "": "(provider)",
+                ".upload_file": "*(self, file_path, metadata)",
+                ".download_file": "*(self, file_ref, destination)",
+                ".delete_file": "*(self, file_ref)",
+                ".get_file_info": "*(self, file_ref)",
+                ".list_files": "*(self, limit=None, offset=None)",
+                ".check_file_exists": "*(self, file_hash)",
+            }.items()
+        },
+    },
+    "kimi_files": {
+        "upload_file": "(client, file_path, purpose='assistants')",
+        "KimiFileProvider": "(client=None)",
+        "KimiFileProvider.upload": "(self, file_path, purpose='file-extract', client=None)",
+    },
+    "glm_files": {
+        "upload_file": "(sdk_client, http_client, file_path, purpose='file', use_sdk=False, use_fallback_chain=True)",
+        "GLMFileProvider": "(sdk_client=None, http_client=None, use_sdk=False)",
+        "GLMFileProvider.upload": "(self, file_path, purpose='agent', sdk_client=None, http_client=None, use_sdk=None)",
+    },
+    "glm_sdk_fallback": {
+        "GLMSDKFallback": "(api_key, base_url='https://api.z.ai/api/paas/v4', timeout=120.0, max_retries=3)",
+        "GLMSDKFallback.upload_file": "(self, file_path, purpose='file')",
+        "GLMSDKFallback.get_available_methods": "(self)",
+        "GLMSDKFallback.health_check": "(self)",
+        "upload_file_with_fallback": "(api_key, file_path, purpose='file', base_url='https://api.z.ai/api/paas/v4',"
+        " timeout=120.0)",
+    },
+}
+"""Of §1.2, §1.3, §1.5 and §1.7. The first three constructors also take what the later versions give them (§2.3)."""
+
 ROWS = [
-    pytest.param(module, *row, id=f"{module}.{row[0]}") for module, rows in SIGNATURES.items() for row in rows.items()
+    pytest.param(module, *row, id=f"{module}.{row[0]}")
+    for module, rows in {**SIGNATURES, **OVER_THE_CLIENT}.items()
+    for row in rows.items()
 ]
 
 # `__all__` of the later packages, less the class that is the old version's too.

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -16,7 +17,16 @@ import pytest
 from redis_server import RedisServer
 
 import exai_files
-from exai_files.dropin import connection, file_metrics, glm_files, glm_sdk_fallback, kimi_files, providers, uploading
+from exai_files.dropin import (
+    connection,
+    deduplication,
+    file_metrics,
+    glm_files,
+    glm_sdk_fallback,
+    kimi_files,
+    providers,
+    uploading,
+)
 from exai_files.dropin.deduplication import DuplicateDetector, HashingService
 from exai_files.dropin.exceptions import FileDownloadError, FileNotFoundError, FileUploadError
 from exai_files.dropin.file_deduplication import FileDeduplicationManager
@@ -336,6 +346,30 @@ def test_a_check_that_cannot_be_made_counts_as_new(registry, tmp_path, monkeypat
     detector = DuplicateDetector()
     assert (detector.enabled, detector.cache_ttl, detector.redis) == (False, 60, None)
     assert asyncio.run(detector.check_duplicate(str(tmp_path / "nowhere"), 1)) == (False, None)
+
+
+def test_a_check_is_timed_from_begin_to_end(registry, tmp_path):
+    """Fault 15: a coroutine's making was timed, and not its running."""
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(64 << 20)
+    detector, before, begun = DuplicateDetector(), deduplication.duration._sum.get(), time.perf_counter()
+    asyncio.run(detector.check_duplicate(str(tmp_path / "large"), 64 << 20))
+    assert deduplication.duration._sum.get() - before >= (time.perf_counter() - begun) / 2
+
+
+def test_only_our_notes_are_counted(sim, registry, server, paper):
+    """Fault 16: the size was that of all of Redis."""
+    with server.client(decode_responses=True) as client, sim.client() as files:
+        client.flushall()
+        for number in range(100):
+            client.set(f"somebody-elses:{number}", "x")
+        connection.use(files)
+        files.upload(paper, to="moonshot")
+        before = deduplication.cache_size._value.get()
+        for _ in range(3):
+            client.delete(f"dedup:{HashingService.compute_file_hash(paper)}")
+            asyncio.run(DuplicateDetector(client).check_duplicate(str(paper), 7))
+        assert deduplication.cache_size._value.get() == before + 3
 
 
 def test_a_redis_that_is_away_is_done_without(registry, paper, monkeypatch):

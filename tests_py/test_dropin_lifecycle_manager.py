@@ -105,9 +105,10 @@ def rest() -> Iterator[Rest]:
 @pytest.fixture(autouse=True)
 def there(sim) -> Iterator[connection.Connection]:
     at_once = {"retry": {"base": 0}}
-    connection.use(exai_files.Client(registry=":memory:", platforms=sim.platforms(), environment={}, settings=at_once))
-    yield connection.connection()
-    connection.close()
+    with exai_files.Client(registry=":memory:", platforms=sim.platforms(), environment={}, settings=at_once) as client:
+        connection.use(client)
+        yield connection.connection()
+        connection.close()
 
 
 @pytest.fixture

@@ -203,9 +203,10 @@ def opened(registry, sim, monkeypatch, **settings) -> Iterator[connection.Connec
     monkeypatch.setenv("KIMI_API_KEY", "set")
     monkeypatch.setenv("GLM_API_KEY", "set")
     settings = {"retry": {"base": 0}, **settings}
-    connection.use(exai_files.Client(registry=registry, platforms=sim.platforms(), environment={}, settings=settings))
-    yield connection.connection()
-    connection.close()
+    with exai_files.Client(registry=registry, platforms=sim.platforms(), environment={}, settings=settings) as client:
+        connection.use(client)
+        yield connection.connection()
+        connection.close()
 
 
 @pytest.fixture
@@ -782,9 +783,10 @@ def test_a_provider_that_is_left_in_peace_is_passed_over(here, sim, paper, tmp_p
 
 def test_of_one_provider_only_it_is_the_circuit_breaker(here, sim, paper):
     only = {"moonshot": sim.platforms()["moonshot"]}
-    connection.use(exai_files.Client(registry=":memory:", platforms=only, environment={}))
-    connection.connection().waiting.set_breaker("moonshot", "forced-open")
-    assert code_of(UploadRequest(paper, "eve")) == "CIRCUIT_BREAKER_OPEN"
+    with exai_files.Client(registry=":memory:", platforms=only, environment={}) as client:
+        connection.use(client)
+        client.set_breaker("moonshot", "forced-open")
+        assert code_of(UploadRequest(paper, "eve")) == "CIRCUIT_BREAKER_OPEN"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import canaries
+import databases
 import pytest
 from postgrest import SyncPostgrestClient
 from postgrest.types import ReturnMethod
@@ -78,9 +79,10 @@ def rest() -> Iterator[Rest]:
 
 @pytest.fixture
 def there(sim) -> Iterator[connection.Connection]:
-    connection.use(exai_files.Client(registry=":memory:", platforms=sim.platforms(), environment={}))
-    yield connection.connection()
-    connection.close()
+    with exai_files.Client(registry=":memory:", platforms=sim.platforms(), environment={}) as client:
+        connection.use(client)
+        yield connection.connection()
+        connection.close()
 
 
 def mirrored(there: connection.Connection, rest: Rest) -> mirror.Mirror:
@@ -259,11 +261,9 @@ def test_a_key_is_sent_nowhere_that_is_not_safe(there, caplog, url):
     assert "SUPABASE_URL" in caplog.text
 
 
-def test_a_database_is_not_mirrored(sim):
-    import databases
-
-    client = exai_files.Client(registry=databases.new_database(), environment={})
-    connection.use(client)
-    with pytest.raises(exai_files.ConfigError, match="PostgreSQL is not mirrored"):
-        connection.connection().rows.tables.mirror_to("https://example.com", KEY).wait()
-    connection.close()
+def test_a_database_is_not_mirrored():
+    with exai_files.Client(registry=databases.new_database(), environment={}) as client:
+        connection.use(client)
+        with pytest.raises(exai_files.ConfigError, match="PostgreSQL is not mirrored"):
+            connection.connection().rows.tables.mirror_to("https://example.com", KEY).wait()
+        connection.close()

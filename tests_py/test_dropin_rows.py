@@ -32,9 +32,10 @@ def there(request, sim) -> Iterator[connection.Connection]:
     """The drop-in's connection, to a registry of each kind."""
     registry = databases.new_database() if request.param == "postgres" else ":memory:"
     at_once = {"retry": {"base": 0}}
-    connection.use(exai_files.Client(registry=registry, platforms=sim.platforms(), environment={}, settings=at_once))
-    yield connection.connection()
-    connection.close()
+    with exai_files.Client(registry=registry, platforms=sim.platforms(), environment={}, settings=at_once) as client:
+        connection.use(client)
+        yield connection.connection()
+        connection.close()
 
 
 def rows_of(there: connection.Connection, table: str, **where: str) -> list[dict]:
@@ -173,9 +174,10 @@ def test_an_unhealthy_file_is_not_called_healthy(there, sim, spoil, status, code
 
 
 def test_a_platform_without_a_key_is_no_healthy_one(there, sim):
-    connection.use(exai_files.Client(registry=":memory:", environment={}))
-    assert asyncio.run(HealthChecker().check_file_health(FILE, "kimi", "file-1")) is False
-    (check,) = rows_of(connection.connection(), "file_health_checks", registry_id=FILE)
+    with exai_files.Client(registry=":memory:", environment={}) as client:
+        connection.use(client)
+        assert asyncio.run(HealthChecker().check_file_health(FILE, "kimi", "file-1")) is False
+        (check,) = rows_of(connection.connection(), "file_health_checks", registry_id=FILE)
     assert check["status"] == "error"
 
 

@@ -43,9 +43,10 @@ def there(sim, monkeypatch) -> Iterator[connection.Connection]:
         for name in names:
             monkeypatch.setenv(name, sim.platforms()[platform]["api_key"])
     at_once = {"retry": {"base": 0}}
-    connection.use(exai_files.Client(registry=":memory:", platforms=sim.platforms(), environment={}, settings=at_once))
-    yield connection.connection()
-    connection.close()
+    with exai_files.Client(registry=":memory:", platforms=sim.platforms(), environment={}, settings=at_once) as client:
+        connection.use(client)
+        yield connection.connection()
+        connection.close()
     uploading.close()
 
 
@@ -276,9 +277,10 @@ def server(tmp_path_factory) -> Iterator[RedisServer]:
 @pytest.fixture(params=["sqlite", "postgres"])
 def registry(request) -> Iterator[connection.Connection]:
     place = databases.new_database() if request.param == "postgres" else ":memory:"
-    connection.use(exai_files.Client(registry=place, environment={}))
-    yield connection.connection()
-    connection.close()
+    with exai_files.Client(registry=place, environment={}) as client:
+        connection.use(client)
+        yield connection.connection()
+        connection.close()
 
 
 @pytest.fixture(params=[True, False], ids=["redis", "no redis"])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @as_json
 @click.pass_obj
 def reconcile(session: Session, /, apply: bool, as_json: bool, **options: Any) -> int:  # noqa: ANN401  (of the client)
-    r"""Compare what platforms list with what is known, and make them agree as far as you allow.
+    """Compare what platforms list with what is known, and make them agree as far as you allow.
 
     \b
       =  equal
@@ -43,7 +43,7 @@ def reconcile(session: Session, /, apply: bool, as_json: bool, **options: Any) -
       !  there, but of no use
 
     The exit code is 10 when differences are left, 8 when --max-delete would be exceeded.
-    """
+    """  # noqa: D301  (click's mark for lines that stay)
     most = options["max_delete"]
     options |= {"platform": list(options["platform"]), "max_delete": int(most) if most.isdecimal() else most}
     with session.client() as client:

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exai_files::clock::{TestClock, Timestamp};
 use exai_files::error::ErrorKind;
 use exai_files::model::Digest;
-use exai_files::registry::{Registry, ToolRow, Waiting};
+use exai_files::registry::{FileFilter, Registry, ToolRow, Waiting};
 use exai_files::store::{Location, Store, bind};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -168,7 +168,7 @@ async fn a_content_the_tool_had_first_goes_up_as_any_other() {
     }
     let record = upload(&manager, request(b"had first", "a.txt", &["moonshot"])).await.unwrap();
     assert_eq!(record.digest.hex(), hex);
-    assert_eq!(manager.list(exai_files::registry::FileFilter::default()).await.unwrap().len(), 1);
+    assert_eq!(manager.list(FileFilter { limit: 10, ..FileFilter::default() }).await.unwrap().len(), 1);
     assert_eq!(registry.tool_platforms(FILE).await.unwrap().len(), 1, "the tool's file is where the content is");
     let rows = registry.tool_rows("file_hashes", "file_hash", &hex).await.unwrap();
     assert_eq!(rows[0]["original_file_id"], FILE);
@@ -186,7 +186,7 @@ async fn a_hash_that_is_none_and_a_files_second_hash_are_refused() {
         let error = registry.note_tool_hash(noted).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{hash} {file}: {error}");
     }
-    assert_eq!(manager.list(exai_files::registry::FileFilter::default()).await.unwrap().len(), 1);
+    assert_eq!(manager.list(FileFilter { limit: 10, ..FileFilter::default() }).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Iterator
 
 import databases
+import prometheus_client
 import pytest
 
 import exai_files
-from exai_files.dropin import connection
+from exai_files.dropin import connection, file_metrics
 from exai_files.dropin.audit import AuditLogger, audit_operations_total
 from exai_files.dropin.deduplication import DuplicateDetector
 from exai_files.dropin.health import HealthChecker
@@ -341,6 +342,9 @@ def counted(operation: str, status: str) -> float:
 def test_no_text_keeps_a_row_out(there, text):
     asyncio.run(AuditLogger().log_operation(FILE, str(text), "kimi", "failed", str(text), 1, {"what": text}))
     assert len(rows_of(there, "file_audit_trail", file_id=FILE)) == 1
+    file_metrics.record_upload_attempt("kimi", str(text))
+    file_metrics.record_upload_completion("kimi", str(text), 1, 0.1)
+    assert b"audit_operations_total" in prometheus_client.generate_latest(), "and it spoils no metrics"
 
 
 def test_an_operation_is_in_the_trail_and_counted(there):

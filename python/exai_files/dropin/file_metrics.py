@@ -120,7 +120,7 @@ _active = _Active()
 @_never_raises
 def record_upload_attempt(provider: str, user_id: str) -> None:
     """An upload begins. `record_upload_completion` has to follow, whatever becomes of it: see `recorded_upload`."""
-    _metric("FILE_UPLOAD_ATTEMPTS").labels(provider=provider, user_id=user_id).inc()
+    _metric("FILE_UPLOAD_ATTEMPTS").labels(provider=metrics.plain(provider), user_id=metrics.plain(user_id)).inc()
     _active.begin()
 
 
@@ -135,8 +135,8 @@ def record_upload_completion(provider: str, status: str, bytes_count: int, durat
         duration: In seconds.
     """
     _active.end()
-    _metric("FILE_UPLOAD_BYTES").labels(provider=provider, status=status).inc(bytes_count)
-    _metric("FILE_UPLOAD_DURATION").labels(provider=provider).observe(duration)
+    _metric("FILE_UPLOAD_BYTES").labels(provider=metrics.plain(provider), status=metrics.plain(status)).inc(bytes_count)
+    _metric("FILE_UPLOAD_DURATION").labels(provider=metrics.plain(provider)).observe(duration)
 
 
 @dataclass
@@ -169,13 +169,13 @@ def record_deduplication_hit() -> None:
 @_never_raises
 def record_circuit_breaker_trip(provider: str) -> None:
     """The provider was left in peace."""
-    _metric("CIRCUIT_BREAKER_TRIPS").labels(provider=provider).inc()
+    _metric("CIRCUIT_BREAKER_TRIPS").labels(provider=metrics.plain(provider)).inc()
 
 
 @_never_raises
 def record_file_deletion(provider: str, reason: str) -> None:
     """A file was deleted, as "expired", "manual" or "orphaned"."""
-    _metric("FILE_DELETIONS").labels(provider=provider, reason=reason).inc()
+    _metric("FILE_DELETIONS").labels(provider=metrics.plain(provider), reason=metrics.plain(reason)).inc()
 
 
 @_never_raises

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-__all__ = ["Metric", "counter", "gauge", "histogram"]
+__all__ = ["Metric", "counter", "gauge", "histogram", "plain"]
 
 
 class Metric:
@@ -26,8 +26,17 @@ class Metric:
         """The metric itself."""
         return _made(*self._asked, **self._options)
 
+    def labels(self, *values: str, **named: str) -> Any:
+        """As of `prometheus_client`, with words that can be served."""
+        return self.metric.labels(*map(plain, values), **{name: plain(value) for name, value in named.items()})
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.metric, name)
+
+
+def plain(text: str) -> str:
+    """Without halves of characters, such as of file names that are no UTF-8: one of them spoils the whole process' page."""
+    return str(text).encode("utf-8", "replace").decode()
 
 
 def counter(name: str, documentation: str, labels: Sequence[str] = ()) -> Metric:

@@ -31,6 +31,8 @@ from exai_files.dropin.file_lock_manager import (
 PATH = "/data/paper.pdf"
 KEY = f"file_lock:{hashlib.sha256(PATH.encode()).hexdigest()}"
 
+COUNTS_CANCELLATIONS = sys.version_info >= (3, 11)
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -466,19 +468,19 @@ def test_a_holder_that_ends_before_it_was_noticed_is_told(shared, redis):
     run(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="cancellations are not counted")
 def test_a_cancellation_that_is_not_ours_stays_one(shared, redis):
     async def main():
         async with held(shared) as (task, _):
             lock = file_lock_manager._held[KEY.removeprefix("file_lock:")]
             lock._lose()
             task.cancel()
-            assert isinstance(await awaited(task), asyncio.CancelledError)
+            # Python 3.10 does not count cancellations: there it may pass for ours.
+            ours = () if COUNTS_CANCELLATIONS else (FileLockLostError,)
+            assert isinstance(await awaited(task), (asyncio.CancelledError, *ours))
 
     run(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="cancellations are not counted")
 def test_ours_is_taken_back_even_if_the_body_swallows_it(locks):
     async def main():
         with pytest.raises(FileLockLostError):
@@ -486,7 +488,7 @@ def test_ours_is_taken_back_even_if_the_body_swallows_it(locks):
                 await locks.force_unlock(PATH)
                 with suppress(asyncio.CancelledError):
                     await asyncio.Event().wait()
-        assert asyncio.current_task().cancelling() == 0
+        assert not COUNTS_CANCELLATIONS or asyncio.current_task().cancelling() == 0
 
     run(main())
 

@@ -179,7 +179,6 @@ def median_seconds(tmp_path, before, rounds):
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 def test_no_module_takes_a_tenth_of_a_second_to_import(tmp_path):
     net = median_seconds(tmp_path, LOADED, rounds=3)
     gross = median_seconds(tmp_path, "", rounds=1)
@@ -481,7 +480,6 @@ except Error as error:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs setrlimit")
 @pytest.mark.parametrize("bytes_left", [0, 100, 1000, 7000])
 def test_a_disk_that_takes_no_more_leaves_all_as_it_was(tool, bytes_left):
     before = tree(tool)

@@ -618,7 +618,6 @@ def test_a_plain_path_has_the_tools_key():
     assert file_lock_manager._key(PATH) == hashed(PATH)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="paths of POSIX")
 def test_fault_31_a_file_has_one_key_whatever_it_is_called(tmp_path, monkeypatch):
     file = tmp_path.resolve() / "paper.pdf"
     (tmp_path / "link.pdf").symlink_to(file)
@@ -629,7 +628,6 @@ def test_fault_31_a_file_has_one_key_whatever_it_is_called(tmp_path, monkeypatch
     assert file_lock_manager._key("Paper.pdf") != hashed(file), "two files, where case matters"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="paths of POSIX")
 @pytest.mark.parametrize(
     ("mappings", "windows", "posix"),
     [

@@ -1,4 +1,4 @@
-"""Which exceptions say that a provider is unwell: what the circuit breaker counts.
+"""Which exceptions say that a provider is unwell: what the circuit breaker counts, and what is worth trying again.
 
 The existing tool counted whatever left the block, also the caller's own mistakes and cancelled tasks. Here a mistake, a
 missing local file or a provider's refusal (4xx) says nothing; a status from 500, a broken connection, a time-out and

@@ -15,16 +15,9 @@ from typing import Any, TypeVar
 from exai_files.dropin.connection import OfTool, connected, failed
 from exai_files.dropin.later.recovery import *  # noqa: F403
 from exai_files.dropin.later.recovery import __all__ as _later
+from exai_files.dropin.provider_faults import is_provider_fault
 from exai_files.dropin.rows import provider_of, timestamp
-from exai_files.errors import (
-    ContractDriftError,
-    Error,
-    OutcomeUnknownError,
-    PlatformTimeoutError,
-    PlatformUnavailableError,
-    RateLimitError,
-    RegistryError,
-)
+from exai_files.errors import CircuitOpenError, RegistryError
 
 __all__ = ["RecoveryManager", *_later]
 
@@ -33,27 +26,10 @@ T = TypeVar("T")
 PATIENCE = 2.0
 """Seconds that a note may take: an operation that is done does not wait for a database that is away."""
 
-_TEMPORARY = (
-    *(PlatformUnavailableError, PlatformTimeoutError, RateLimitError, RegistryError),
-    *(OutcomeUnknownError, ContractDriftError),
-)
-"""Of ours. Uploads of ours that are tried again find what an earlier attempt left."""
-
-_HOPELESS = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError),
-    *(SyntaxError, TypeError, UnicodeError, ValueError),
-    *(FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError),
-)
-
 
 def is_temporary(error: Exception) -> bool:
-    """Whether the same again may succeed."""
-    if isinstance(error, Error):
-        return isinstance(error, _TEMPORARY)
-    status = getattr(error, "status_code", None)  # of openai, zai and httpx
-    if isinstance(status, int):
-        return status in (408, 409, 429) or status >= 500
-    return not isinstance(error, _HOPELESS)
+    """Whether the same again may succeed. Uploads of ours that are tried again find what an earlier attempt left."""
+    return isinstance(error, (CircuitOpenError, RegistryError)) or is_provider_fault(error)
 
 
 class RecoveryManager(OfTool):

@@ -74,23 +74,36 @@ def locks(request):
     return FileLockManager(redis)
 
 
+class Caller:
+    """A task that waits for a lock, and holds it until it is told to end."""
+
+    def __init__(self, locks, path=PATH, patience=None):
+        self.entered, self.done = asyncio.Event(), asyncio.Event()
+        self.task = asyncio.create_task(self._hold(locks.acquire(path, patience)))
+
+    async def _hold(self, lock):
+        async with lock:
+            self.entered.set()
+            await self.done.wait()
+
+    async def end(self):
+        self.done.set()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    async def cancel(self):
+        self.task.cancel()
+        await self.end()
+
+
 @asynccontextmanager
 async def held(locks, path=PATH):
     """A lock that another task holds. Gives that task, and what ends it."""
-    entered, done = asyncio.Event(), asyncio.Event()
-
-    async def hold():
-        async with locks.acquire(path):
-            entered.set()
-            await done.wait()
-
-    task = asyncio.create_task(hold())
-    await entered.wait()
+    caller = Caller(locks, path)
+    await caller.entered.wait()
     try:
-        yield task, done
+        yield caller.task, caller.done
     finally:
-        done.set()
-        await asyncio.gather(task, return_exceptions=True)
+        await caller.end()
 
 
 def run(coroutine):
@@ -152,12 +165,11 @@ def test_it_says_what_is_held_and_waited_for(locks):
         assert not await locks.is_locked(PATH)
         async with held(locks), held(locks, "/data/other.pdf"):
             assert await locks.is_locked(PATH)
-            waiting = asyncio.create_task(locks.acquire(PATH, 5).__aenter__())
+            waiting = Caller(locks)
             await asyncio.sleep(0)
             stats = locks.get_lock_stats()
             assert (stats["total_locks"], stats["active_locks"], stats["timeout"]) == (2, 2, 300)
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+            await waiting.cancel()
         assert not await locks.is_locked(PATH)
 
     run(main())
@@ -321,11 +333,11 @@ def test_who_waits_for_another_process_too(shared, redis):
         with pytest.raises(FileLockTimeoutError):
             async with shared.acquire(PATH, 0.01):
                 pytest.fail("not entered")
-        waiting = asyncio.create_task(shared.acquire(PATH, 5).__aenter__())
+        waiting = Caller(shared, patience=5)
         await until(lambda: len(file_lock_manager._turns))
         redis.delete(KEY)
-        lock = await waiting
-        await shared._let_go(lock)
+        await waiting.entered.wait()
+        await waiting.end()
 
     run(main())
 
@@ -361,11 +373,9 @@ def test_fault_30_what_the_body_raises_passes_as_it_is(locks, error):
 def test_a_waiting_caller_can_be_cancelled_and_leaves_nothing(locks):
     async def main():
         async with held(locks):
-            waiting = [asyncio.create_task(locks.acquire(PATH).__aenter__()) for _ in range(5)]
+            waiting = [Caller(locks) for _ in range(5)]
             await asyncio.sleep(0)
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await asyncio.gather(*(caller.cancel() for caller in waiting))
         async with locks.acquire(PATH, 5):
             pass
 
@@ -375,10 +385,9 @@ def test_a_waiting_caller_can_be_cancelled_and_leaves_nothing(locks):
 def test_who_is_cancelled_while_redis_is_asked_keeps_no_lock(shared, redis):
     async def main():
         for _ in range(9):
-            task = asyncio.create_task(shared.acquire(PATH).__aenter__())
+            caller = Caller(shared)
             await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await caller.cancel()
 
     run(main())  # its end waits for the threads
     assert not redis.exists(KEY)
@@ -396,16 +405,16 @@ def test_a_lock_can_be_forced_open_and_its_holder_is_told(locks):
     async def main():
         assert not await locks.force_unlock(PATH)
         async with held(locks) as (task, _):
-            waiting = asyncio.create_task(locks.acquire(PATH, 5).__aenter__())
+            waiting = Caller(locks, patience=5)
             await asyncio.sleep(0)
             assert await locks.force_unlock(PATH)
             lost = await awaited(task)
             assert type(lost) is FileLockLostError
             assert isinstance(lost, FileLockError)
             assert lost.detail.file_path == PATH
-            lock = await waiting
+            await waiting.entered.wait()
             assert await locks.is_locked(PATH), "the old holder's end is not the new one's"
-            await locks._let_go(lock)
+            await waiting.end()
 
     run(main())
 

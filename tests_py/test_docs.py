@@ -26,7 +26,7 @@ def test_the_readme_runs_as_it_stands(code, capsys):
     assert "Exactly once." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["errors", "metrics", "progress"])
+@pytest.mark.parametrize("name", ["errors", "mcp", "metrics", "progress"])
 def test_a_module_that_the_readme_names_is_there_without_being_imported(name):
     assert f"exai_files.{name}" in (ROOT / "README.md").read_text()
     code = f"import exai_files; print(exai_files.{name}.__name__)"

@@ -21,6 +21,7 @@ from exai_files.errors import *  # noqa: F403
 from exai_files.errors import __all__ as _errors
 
 if TYPE_CHECKING:
+    from exai_files import mcp as mcp
     from exai_files import metrics as metrics
     from exai_files import progress as progress
     from exai_files.async_client import AsyncClient
@@ -218,7 +219,7 @@ _MODULES = {
     "openai_files": "openai_facade",
 }
 
-_SUBMODULES = ("metrics", "progress")
+_SUBMODULES = ("mcp", "metrics", "progress")
 """Those that are used as attributes, such as `exai_files.metrics.collector()`."""
 
 

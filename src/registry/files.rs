@@ -69,7 +69,8 @@ impl Registry {
         self.store.read_blocking(move |session| rows::find_record(session, &digest))
     }
 
-    /// The record behind what a person wrote: a digest, a unique start of one, a remote id, or a file's name.
+    /// The record behind what a person wrote: a digest, a unique start of one, a remote id, or a file's name. What begins
+    /// with `sha256:` is a digest, and never the name of another file.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when several files fit.
@@ -291,16 +292,8 @@ fn resolve(session: &mut Session<'_>, reference: &str) -> Result<FileRecord> {
     if hits.is_empty() {
         hits = by_prefix(session, reference)?;
     }
-    for sql in [
-        "SELECT DISTINCT file_hash FROM platform_file_registry
-          WHERE platform_file_id = ?1 AND status = 'active' AND file_hash IS NOT NULL",
-        "SELECT DISTINCT f.file_hash FROM file_uploads f JOIN file_hashes h ON h.file_hash = f.file_hash
-          WHERE f.filename = ?1 AND h.trashed_at IS NULL",
-        "SELECT DISTINCT file_hash FROM file_uploads WHERE filename = ?1 AND file_hash IS NOT NULL",
-    ] {
-        if hits.is_empty() {
-            hits = strings(session, sql, reference)?;
-        }
+    if hits.is_empty() && !reference.starts_with("sha256:") {
+        hits = by_id_or_name(session, reference)?;
     }
     match hits.as_slice() {
         [hex] => rows::find_record(session, &rows::digest_of(hex)?)?.ok_or_else(|| unknown(reference)),
@@ -308,6 +301,22 @@ fn resolve(session: &mut Session<'_>, reference: &str) -> Result<FileRecord> {
         several => Err(Error::new(ErrorKind::Conflict, format!("{reference:?} fits {} files", several.len()))
             .with_hint("name the file by its digest, which the list of files shows")),
     }
+}
+
+fn by_id_or_name(session: &mut Session<'_>, reference: &str) -> Result<Vec<String>> {
+    for sql in [
+        "SELECT DISTINCT file_hash FROM platform_file_registry
+          WHERE platform_file_id = ?1 AND status = 'active' AND file_hash IS NOT NULL",
+        "SELECT DISTINCT f.file_hash FROM file_uploads f JOIN file_hashes h ON h.file_hash = f.file_hash
+          WHERE f.filename = ?1 AND h.trashed_at IS NULL",
+        "SELECT DISTINCT file_hash FROM file_uploads WHERE filename = ?1 AND file_hash IS NOT NULL",
+    ] {
+        let hits = strings(session, sql, reference)?;
+        if !hits.is_empty() {
+            return Ok(hits);
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn by_prefix(session: &mut Session<'_>, reference: &str) -> Result<Vec<String>> {

@@ -26,7 +26,7 @@ FILE = "6f1c1d0e-8b0e-4f0c-9f62-1d2f0f9b7a11"
 
 
 class Rest:
-    """Takes rows as PostgREST does: by the conflict key, all of a request or none of it."""
+    """Takes rows as PostgREST does: by the conflict key, all of a request or none of it; and removes them."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str], list[dict]]] = []
@@ -38,7 +38,12 @@ class Rest:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                status = rest.taken(self.path, dict(self.headers), body)
+                self.answer(rest.taken(self.path, dict(self.headers), body))
+
+            def do_DELETE(self) -> None:
+                self.answer(rest.removed(self.path, dict(self.headers)))
+
+            def answer(self, status: int) -> None:
                 self.send_response(status)
                 said = b"" if status < 300 else b'{"code": "23503", "message": "no such file"}'
                 self.send_header("content-length", str(len(said)))
@@ -64,6 +69,15 @@ class Rest:
         for row in rows:
             table[tuple(row[key] for key in keys)] = row
         return 201
+
+    def removed(self, path: str, headers: dict[str, str]) -> int:
+        self.requests.append((path, headers.get("Prefer", headers.get("prefer", "")), headers, []))
+        url = urlsplit(path)
+        ids = parse_qs(url.query)["id"][0].removeprefix("in.(").removesuffix(")").split(",")
+        table = self.tables.setdefault(url.path.rpartition("/")[2], {})
+        for key in [key for key, row in table.items() if row["id"] in ids]:
+            del table[key]
+        return 204
 
     def rows(self, table: str) -> list[dict]:
         return list(self.tables.get(table, {}).values())
@@ -111,9 +125,78 @@ def test_requests_have_the_shape_of_the_official_clients(there, rest):
     }
     assert prefer == their_prefer
     assert rows == their_rows
-    ours, theirs = ({name.lower(): value for name, value in each.items()} for each in (headers, their_headers))
-    for name in ("apikey", "authorization", "content-type", "content-profile", "accept-profile"):
+    same_headers(headers, their_headers, "content-type")
+
+
+def same_headers(ours, theirs, *more):
+    ours, theirs = ({name.lower(): value for name, value in each.items()} for each in (ours, theirs))
+    for name in ("apikey", "authorization", "content-profile", "accept-profile", *more):
         assert ours[name] == theirs[name], name
+
+
+def test_what_is_erased_is_removed_there(there, rest):
+    sending = mirrored(there, rest)
+    kept = there.waiting.upload(b"kept", name="kept.txt", to="moonshot")
+    erased = there.waiting.upload(b"a paper", name="paper.txt", to="moonshot")
+    assert sending.send()
+    assert len(rest.rows("platform_file_registry")) == len(rest.rows("file_hashes")) == 2
+    rest.requests.clear()
+    there.waiting.lifecycle.erase(erased)
+    assert sending.send()
+    for table in ("file_hashes", "platform_file_registry"):
+        (row,) = rest.rows(table)
+        assert kept.digest.endswith(row.get("file_hash", "")) or row["platform_file_id"] == kept.replicas[0].remote_id
+    removals = [request for request in rest.requests if "id=in." in request[0]]
+    assert [urlsplit(path).path.rpartition("/")[2] for path, *_ in removals][-1] == "file_hashes"
+    assert there.rows.tables.send(1.0, False).wait()["waiting"] == 0
+
+    path, prefer, headers, _ = removals[-1]
+    official = SyncPostgrestClient(f"{rest.url}/rest/v1", headers={"apikey": KEY, "Authorization": f"Bearer {KEY}"})
+    ids = parse_qs(urlsplit(path).query)["id"][0].removeprefix("in.(").removesuffix(")").split(",")
+    official.table("file_hashes").delete(returning=ReturnMethod.minimal).in_("id", ids).execute()
+    their_path, their_prefer, their_headers, _ = rest.requests.pop()
+    assert (urlsplit(path).path, parse_qs(urlsplit(path).query)) == (
+        urlsplit(their_path).path, parse_qs(urlsplit(their_path).query)
+    )  # fmt: skip
+    assert prefer == their_prefer
+    same_headers(headers, their_headers)
+
+
+def test_of_many_rows_that_are_gone_no_url_is_too_long(sim, rest, tmp_path):
+    with exai_files.Client(registry=tmp_path / "r.db", platforms=sim.platforms(), environment={}) as client:
+        connection.use(client)
+        there = connection.connection()
+        sending = mirrored(there, rest)
+        for n in range(250):
+            add(there, "file_recovery_attempts", operation="upload", attempt_number=n, status="success")
+        assert sending.send()
+        assert len(rest.rows("file_recovery_attempts")) == 250
+        rest.requests.clear()
+        databases.query(str(tmp_path / "r.db"), "DELETE FROM file_recovery_attempts")
+        assert sending.send()
+    assert rest.rows("file_recovery_attempts") == []
+    assert [len(path) < 4_200 for path, *_ in rest.requests] == [True] * 3
+
+
+def test_of_two_processes_one_sends_at_a_time(sim, rest, tmp_path):
+    registry = {"registry": tmp_path / "r.db", "platforms": sim.platforms(), "environment": {}}
+    with exai_files.Client(**registry) as client, exai_files.Client(**registry) as other:
+        connection.use(other)
+        second = mirrored(connection.connection(), rest)
+        connection.use(client)
+        first = mirrored(connection.connection(), rest)
+        add(connection.connection(), "file_audit_trail", operation="upload", status="success")
+        taken = rest.taken
+
+        def meanwhile(*request):
+            rest.taken = taken
+            assert second.send()
+            assert len(rest.requests) == 0, "it leaves the row to the first"
+            return taken(*request)
+
+        rest.taken = meanwhile
+        assert first.send()
+        assert len(rest.requests) == 1
 
 
 def test_rows_arrive_once_in_their_last_state(there, rest):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import databases
 import prometheus_client
@@ -465,3 +469,38 @@ def test_rows_say_what_is_wrong(there):
     rows = Rows(there.rows.tables)
     with pytest.raises(exai_files.InvalidRequestError, match="has no column"):
         asyncio.run(rows.add("file_audit_trail", {"nonsense": 1}))
+
+
+# ===== the connection =====
+
+
+def test_a_database_that_refuses_is_asked_once_by_many_callers(monkeypatch):
+    asked, refusal = [], b"SFATAL\0C28P01\0Mno\0\0"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+
+        def refuse_all():
+            with suppress(OSError):
+                while True:
+                    peer, _ = server.accept()
+                    with peer:
+                        asked.append(peer.recv(1024))
+                        peer.sendall(b"E" + (4 + len(refusal)).to_bytes(4, "big") + refusal)
+
+        threading.Thread(target=refuse_all, daemon=True).start()
+        monkeypatch.setenv(
+            "EXAI_DATABASE_URL", f"postgresql://u:p@127.0.0.1:{server.getsockname()[1]}/d?sslmode=disable"
+        )
+        connection.close()
+        try:
+            with pytest.raises(exai_files.RegistryError) as first:
+                connection.connection()
+            alone = len(asked)
+            connection.close()
+            with ThreadPoolExecutor(4) as callers:
+                outcomes = [callers.submit(connection.connection).exception() for _ in range(4)]
+        finally:
+            connection.close()
+            server.shutdown(socket.SHUT_RDWR)
+    assert {str(outcome) for outcome in outcomes} == {str(first.value)}
+    assert len(asked) == 2 * alone, "what the first has heard is said to the others"

@@ -46,15 +46,6 @@ impl ToolTables {
         })
     }
 
-    /// Changes columns of a row; whether there is one.
-    fn change(&self, table: String, id: String, changes_json: String) -> Pending {
-        let manager = self.manager.clone();
-        self.pending(async move {
-            let changes = given::<ToolRow>(&changes_json)?;
-            Answer::of(&manager.registry().change_tool_row(&table, &id, changes).await?)
-        })
-    }
-
     /// Rows where a column has this value.
     fn find(&self, table: String, column: String, value: String) -> Pending {
         let manager = self.manager.clone();

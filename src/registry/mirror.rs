@@ -1,13 +1,15 @@
 //! The outbox of the existing tool's tables, where they are mirrored elsewhere: which rows are still to be written there.
 //!
 //! Triggers fill it, in the transaction of each change, whoever makes it. A row is in it once, however often it changes,
-//! and is read only when it is sent, so that what arrives is the newest. Of an embedded registry only: where the tool's
-//! tables are in PostgreSQL, they are that.
+//! and is read only when it is sent, so that what arrives is the newest; one that is in it and nowhere else is to be
+//! removed. Of an embedded registry only: where the tool's tables are in PostgreSQL, they are that.
 
-use super::Registry;
-use super::tool_rows::{self, TABLES, ToolRow};
+use std::time::Duration;
+
+use super::tool_rows::{self, Columns, TABLES, ToolRow};
+use super::{Registry, Turn};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Session, bind};
+use crate::store::{Row, Session, bind};
 
 /// Contents, which copies are of.
 const FIRST: &str = "file_hashes";
@@ -16,6 +18,8 @@ const FIRST: &str = "file_hashes";
 #[derive(Debug)]
 pub struct Outgoing {
     pub table: &'static str,
+    /// They are not here any more, and are not to be there; of each there is the `id`.
+    pub are_gone: bool,
     pub rows: Vec<OutgoingRow>,
 }
 
@@ -45,38 +49,43 @@ impl Registry {
                 return Err(Error::new(ErrorKind::Config, "a registry in PostgreSQL is not mirrored")
                     .with_hint("the tool's tables are in it"));
             }
-            TABLES.iter().try_for_each(|(table, _)| watch(session, table))
+            TABLES.iter().try_for_each(|(table, columns)| watch(session, table, columns))
         })
         .await
     }
 
+    /// The right to send, for as long as it may take; None while another process has it. Of two that send the same row at
+    /// once, the older state might arrive last.
+    ///
+    /// # Errors
+    /// `Registry`.
+    pub async fn take_mirror(&self, at_most: Duration) -> Result<Option<Turn>> {
+        self.take_turn("mirror", at_most, Duration::ZERO).await
+    }
+
     /// Rows that wait, of one table that is not `without`, those that have waited longest, at most so many. Tables that
-    /// others refer to come first.
+    /// others refer to are written first, and removed from last.
     ///
     /// # Errors
     /// `Registry`.
     pub async fn outgoing_tool_rows(&self, most: usize, without: &[&str]) -> Result<Option<Outgoing>> {
-        let tables: Vec<_> = TABLES.iter().rev().filter(|(table, _)| *table == FIRST).chain(TABLES).collect();
-        let tables: Vec<_> = tables.into_iter().filter(|(table, _)| !without.contains(table)).collect();
+        let (first, others): (Vec<_>, Vec<_>) = TABLES.iter().partition(|(table, _)| *table == FIRST);
+        let tables: Vec<_> = first.into_iter().chain(others).filter(|(table, _)| !without.contains(table)).collect();
         self.store
             .read(move |session| {
-                let waiting = session.rows("SELECT DISTINCT of_table FROM mirror_queue WHERE error IS NULL", &[])?;
-                let waiting = waiting.iter().map(|row| row.get(0)).collect::<Result<Vec<String>>>()?;
-                let Some((table, columns)) = tables.into_iter().find(|(table, _)| waiting.iter().any(|w| w == table))
-                else {
-                    return Ok(None);
-                };
-                let names: Vec<_> = columns.iter().map(|(column, _)| format!("t.{column}")).collect();
-                let sql = format!(
-                    "SELECT t.id, {}, q.seq FROM mirror_queue q JOIN {table} t ON t.id = q.row_id
-                      WHERE q.of_table = ?1 AND q.error IS NULL ORDER BY q.seq LIMIT ?2",
-                    names.join(", ")
-                );
-                let found = session.rows(&sql, bind![*table, most as u64])?;
-                let rows = found.iter().map(|row| {
-                    Ok(OutgoingRow { seq: row.get(columns.len() + 1)?, row: tool_rows::read(columns, row)? })
-                });
-                Ok(Some(Outgoing { table, rows: rows.collect::<Result<_>>()? }))
+                for (table, columns) in &tables {
+                    let rows = changed(session, table, columns, most)?;
+                    if !rows.is_empty() {
+                        return Ok(Some(Outgoing { table, are_gone: false, rows }));
+                    }
+                }
+                for (table, _) in tables.iter().rev() {
+                    let rows = gone(session, table, most)?;
+                    if !rows.is_empty() {
+                        return Ok(Some(Outgoing { table, are_gone: true, rows }));
+                    }
+                }
+                Ok(None)
             })
             .await
     }
@@ -127,17 +136,43 @@ impl Registry {
     }
 }
 
-fn watch(session: &mut Session<'_>, table: &str) -> Result<()> {
+fn changed(session: &mut Session<'_>, table: &str, columns: Columns, most: usize) -> Result<Vec<OutgoingRow>> {
+    let names: Vec<_> = columns.iter().map(|(column, _)| format!("t.{column}")).collect();
+    let sql = format!(
+        "SELECT t.id, {}, q.seq FROM mirror_queue q JOIN {table} t ON t.id = q.row_id
+          WHERE q.of_table = ?1 AND q.error IS NULL ORDER BY q.seq LIMIT ?2",
+        names.join(", ")
+    );
+    let found = session.rows(&sql, bind![table, most as u64])?;
+    let read = |row| Ok(OutgoingRow { seq: Row::get(row, columns.len() + 1)?, row: tool_rows::read(columns, row)? });
+    found.iter().map(read).collect()
+}
+
+fn gone(session: &mut Session<'_>, table: &str, most: usize) -> Result<Vec<OutgoingRow>> {
+    let sql = format!(
+        "SELECT q.row_id, q.seq FROM mirror_queue q
+          WHERE q.of_table = ?1 AND q.error IS NULL AND NOT EXISTS (SELECT 1 FROM {table} t WHERE t.id = q.row_id)
+          ORDER BY q.seq LIMIT ?2"
+    );
+    let found = session.rows(&sql, bind![table, most as u64])?;
+    let read = |row| Ok(OutgoingRow { seq: Row::get(row, 1)?, row: tool_rows::read(&[], row)? });
+    found.iter().map(read).collect()
+}
+
+fn watch(session: &mut Session<'_>, table: &str, columns: Columns) -> Result<()> {
     let there = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND name = ?1";
     if session.one(there, bind![format!("mirror_{table}_insert")])?.get::<u64>(0)? > 0 {
         return Ok(());
     }
-    let forget = |row: &str| format!("DELETE FROM mirror_queue WHERE of_table = '{table}' AND row_id = {row}.id;");
-    let note = format!("{} INSERT INTO mirror_queue (of_table, row_id) VALUES ('{table}', NEW.id);", forget("NEW"));
-    for (change, then) in [("insert", note.clone()), ("update", note), ("delete", forget("OLD"))] {
-        session.batch(&format!("CREATE TRIGGER mirror_{table}_{change} AFTER {change} ON {table} BEGIN {then} END"))?;
+    for (change, row) in [("insert", "NEW"), ("update", "NEW"), ("delete", "OLD")] {
+        session.batch(&format!(
+            "CREATE TRIGGER mirror_{table}_{change} AFTER {change} ON {table} BEGIN
+                 DELETE FROM mirror_queue WHERE of_table = '{table}' AND row_id = {row}.id;
+                 INSERT INTO mirror_queue (of_table, row_id) VALUES ('{table}', {row}.id);
+             END"
+        ))?;
     }
-    let all = format!("INSERT INTO mirror_queue (of_table, row_id) SELECT ?1, id FROM {table} ORDER BY created_at, id");
-    let all = if table == "file_health_checks" { all.replace("created_at", "checked_at") } else { all };
+    let made_at = tool_rows::made_at(columns);
+    let all = format!("INSERT INTO mirror_queue (of_table, row_id) SELECT ?1, id FROM {table} ORDER BY {made_at}, id");
     session.execute(&all, bind![table]).map(drop)
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Digest, PlatformId};
 use crate::store::{Id, Kind, Row, Session, Value, bind};
 
-type Columns = &'static [(&'static str, Kind)];
+pub(super) type Columns = &'static [(&'static str, Kind)];
 
 /// What the tool's classes write. Each table has an `id` besides.
 pub(super) const TABLES: &[(&str, Columns)] = &[
@@ -145,27 +145,6 @@ impl Registry {
         }
         check(table, &row)?;
         self.write("tool-row", move |session| add(session, table, &row, now)).await
-    }
-
-    /// Changes columns of one row; says whether there is such a row.
-    ///
-    /// # Errors
-    /// As [`add_tool_row`](Self::add_tool_row).
-    pub async fn change_tool_row(&self, table: &str, id: &str, changes: ToolRow) -> Result<bool> {
-        let (table, id) = (known(table)?, uuid_of("id", id)?);
-        check(table, &changes)?;
-        self.write("tool-row", move |session| {
-            let columns: Vec<_> = given(table, &changes).collect();
-            if columns.is_empty() {
-                return Ok(!find(session, table, "id = ?1", bind![Id(&id)])?.is_empty());
-            }
-            let sets: Vec<_> = columns.iter().zip(2..).map(|((name, _), place)| format!("{name} = ?{place}")).collect();
-            let mut values = bind![Id(&id)].to_vec();
-            values.extend(columns.iter().map(|(name, kind)| parameter(*kind, &changes[*name])));
-            let sql = format!("UPDATE {} SET {} WHERE id = ?1", table.0, sets.join(", "));
-            Ok(session.execute(&sql, &values)? > 0)
-        })
-        .await
     }
 
     /// Rows where a column has this value, the oldest first.
@@ -389,8 +368,15 @@ fn find(
     values: &[Value<'_>],
 ) -> Result<Vec<ToolRow>> {
     let names: Vec<_> = table.1.iter().map(|(name, _)| *name).collect();
-    let sql = format!("SELECT id, {} FROM {} WHERE {wanted} ORDER BY id", names.join(", "), table.0);
+    let (names, made_at) = (names.join(", "), made_at(table.1));
+    let sql = format!("SELECT id, {names} FROM {} WHERE {wanted} ORDER BY {made_at}, id", table.0);
     session.rows(&sql, values)?.iter().map(|row| read(table.1, row)).collect()
+}
+
+/// The column that says when a row was made.
+pub(super) fn made_at(columns: Columns) -> &'static str {
+    let is_there = columns.iter().any(|(name, _)| *name == "created_at");
+    if is_there { "created_at" } else { "checked_at" }
 }
 
 pub(super) fn read(columns: Columns, row: &Row) -> Result<ToolRow> {

@@ -112,6 +112,11 @@ impl Request {
         Request { body: Some(Body::Json(json)), ..Request::new(Method::POST, url) }
     }
 
+    /// A `DELETE`.
+    pub fn delete(url: impl Into<String>) -> Self {
+        Request::new(Method::DELETE, url)
+    }
+
     /// Adds `Authorization: Bearer …`, marked so that nobody prints it.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! Writes the existing tool's tables where its dashboards look for them: to the REST interface (PostgREST) of a Supabase
 //! project that nobody gave us the database of.
 //!
-//! Each row is put there by a key of its own, so that writing it again changes nothing; what could not be sent stays in
-//! the outbox. Requests have the shape that the official Python client gives them.
+//! Each row is put there by a key of its own, so that writing it again changes nothing, and is removed by its id; what
+//! could not be sent stays in the outbox. Requests have the shape that the official Python client gives them. One process
+//! of those that share a registry sends at a time.
 
 use std::time::Duration;
 
@@ -13,11 +14,14 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::manager::Manager;
 use crate::model::{Reach, Secret};
-use crate::registry::{OutgoingRow, ToolRow};
+use crate::registry::{Outgoing, ToolRow};
 use crate::transport::{HttpClient, HttpOptions, Request};
 
 /// Rows of one request.
 const MOST: usize = 500;
+
+/// Ids of one request to remove rows, which are in its URL.
+const MOST_IDS: usize = 100;
 
 /// Of one request.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,7 +78,7 @@ impl Mirror {
         Ok(Mirror { base: parsed.as_str().trim_end_matches('/').to_owned(), key, http })
     }
 
-    /// Sends what waits, as long as there is something and time.
+    /// Sends what waits, as long as there is something and time; nothing while another process does.
     ///
     /// # Errors
     /// `Unavailable`; `Unauthenticated` or `NotFound` when a table is not there or may not be written, after all others were
@@ -82,42 +86,45 @@ impl Mirror {
     pub async fn send(&self, manager: &Manager, within: Duration) -> Result<Mirrored> {
         let (registry, deadline) = (manager.registry(), Instant::now() + within);
         let (mut done, mut closed, mut why_closed) = (Mirrored::default(), Vec::new(), None);
-        while Instant::now() < deadline {
+        let turn = registry.take_mirror(within).await?;
+        while turn.is_some() && Instant::now() < deadline {
             let Some(outgoing) = registry.outgoing_tool_rows(MOST, &closed).await? else { break };
+            let table = outgoing.table;
             // Halves of what is refused, until the row that is at fault is alone.
-            let mut parts = vec![outgoing.rows];
-            while let Some(mut rows) = parts.pop() {
-                match self.put(outgoing.table, &rows, deadline).await? {
+            let mut parts = in_parts(outgoing);
+            while let Some(mut part) = parts.pop() {
+                match self.ask(&part, deadline).await? {
                     Answer::Taken => {
-                        registry.tool_rows_arrived(&rows).await?;
-                        done.sent += rows.len() as u64;
+                        registry.tool_rows_arrived(&part.rows).await?;
+                        done.sent += part.rows.len() as u64;
                     }
                     Answer::Closed(error) => {
-                        closed.push(outgoing.table);
+                        closed.push(table);
                         why_closed = Some(error);
                         parts.clear();
                     }
-                    Answer::Refused(why) if rows.len() == 1 => {
-                        tracing::warn!(table = outgoing.table, %why, "a row could not be mirrored");
-                        registry.tool_row_refused(&rows[0], &why).await?;
+                    Answer::Refused(why) if part.rows.len() == 1 => {
+                        tracing::warn!(table, %why, "a row could not be mirrored");
+                        registry.tool_row_refused(&part.rows[0], &why).await?;
                         done.refused += 1;
                     }
                     Answer::Refused(_) => {
-                        let second = rows.split_off(rows.len() / 2);
-                        parts.extend([second, rows]);
+                        let second = part.rows.split_off(part.rows.len() / 2);
+                        parts.extend([Outgoing { rows: second, ..part }, part]);
                     }
                 }
             }
+        }
+        if let Some(turn) = turn {
+            turn.end().await?;
         }
         done.waiting = registry.tool_rows_waiting().await?.rows;
         why_closed.map_or(Ok(done), Err)
     }
 
-    async fn put(&self, table: &str, rows: &[OutgoingRow], deadline: Instant) -> Result<Answer> {
-        if rows.is_empty() {
-            return Ok(Answer::Taken);
-        }
-        let request = self.request(table, rows)?;
+    async fn ask(&self, part: &Outgoing, deadline: Instant) -> Result<Answer> {
+        let table = part.table;
+        let request = if part.are_gone { self.removal(part)? } else { self.upsert(part)? };
         let lost = |error: &dyn std::fmt::Display| {
             Error::new(ErrorKind::Unavailable, format!("the mirror did not answer: {error}"))
                 .with_hint("what waits is sent later")
@@ -144,21 +151,42 @@ impl Mirror {
         }
     }
 
-    fn request(&self, table: &str, rows: &[OutgoingRow]) -> Result<Request> {
-        let rows: Vec<&ToolRow> = rows.iter().map(|row| &row.row).collect();
+    fn upsert(&self, part: &Outgoing) -> Result<Request> {
+        let rows: Vec<&ToolRow> = part.rows.iter().map(|row| &row.row).collect();
         let columns: Vec<String> = rows[0].keys().map(|column| format!("\"{column}\"")).collect();
         let body = serde_json::to_string(&rows)
             .map_err(|error| Error::new(ErrorKind::Registry, "a row cannot be written as JSON").with_source(error))?;
-        let mut request = Request::post_json(format!("{}/rest/v1/{table}", self.base), body)
-            .header("prefer", "return=minimal,resolution=merge-duplicates")
+        let query = vec![("on_conflict", key_of(part.table).to_owned()), ("columns", columns.join(","))];
+        let request = Request { query, ..Request::post_json(self.url_of(part.table), body) };
+        self.signed(request.header("prefer", "return=minimal,resolution=merge-duplicates"))
+    }
+
+    fn removal(&self, part: &Outgoing) -> Result<Request> {
+        let ids: Vec<&str> = part.rows.iter().filter_map(|row| row.row["id"].as_str()).collect();
+        let query = vec![("id", format!("in.({})", ids.join(",")))];
+        let request = Request { query, ..Request::delete(self.url_of(part.table)) };
+        self.signed(request.header("prefer", "return=minimal"))
+    }
+
+    fn url_of(&self, table: &str) -> String {
+        format!("{}/rest/v1/{table}", self.base)
+    }
+
+    fn signed(&self, request: Request) -> Result<Request> {
+        request
             .header("accept-profile", "public")
             .header("content-profile", "public")
             .bearer(&self.key)
             .and_then(|request| request.secret_header("apikey", &self.key))
-            .map_err(|error| Error::new(ErrorKind::Config, format!("the service key cannot be used: {error}")))?;
-        request.query = vec![("on_conflict", key_of(table).to_owned()), ("columns", columns.join(","))];
-        Ok(request)
+            .map_err(|error| Error::new(ErrorKind::Config, format!("the service key cannot be used: {error}")))
     }
+}
+
+/// What a request may hold at most.
+fn in_parts(outgoing: Outgoing) -> Vec<Outgoing> {
+    let most = if outgoing.are_gone { MOST_IDS } else { MOST };
+    let parts = outgoing.rows.chunks(most).map(|rows| Outgoing { rows: rows.to_vec(), ..outgoing });
+    parts.rev().collect()
 }
 
 /// What names a row: where the tool may have put it there itself, not our `id`.

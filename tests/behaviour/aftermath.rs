@@ -26,7 +26,7 @@ pub fn worker(test: &str, world: &World, location: &Location, more: Value) -> Co
     let urls = world.simulator.urls();
     let told = json!({"moonshot": urls.moonshot, "zai": urls.zai, "registry": registry, "more": more});
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture"]).env(WORKER, told.to_string());
+    command.args([test, "--exact", "--nocapture"]).env(WORKER, told.to_string()).env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

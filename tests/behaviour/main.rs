@@ -1,6 +1,7 @@
 //! The core's behaviour, through its public Rust API: real SQLite, real HTTP against the simulator.
 #![allow(clippy::unwrap_used)]
 
+mod a_year;
 mod adoption;
 mod aftermath;
 mod audit;
@@ -28,4 +29,3 @@ mod store;
 mod tool_tables;
 mod upload;
 mod world;
-mod year;

@@ -1,7 +1,9 @@
 //! The existing tool's tables as its classes use them (dropin_contract.md §1.2, §1.3): on every database the same.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use exai_files::clock::{TestClock, Timestamp};
 use exai_files::error::ErrorKind;
@@ -84,17 +86,7 @@ async fn a_row_of_each_table_is_found_as_it_was_written() {
             }
             let made_at = if *table == "file_health_checks" { "checked_at" } else { "created_at" };
             assert_eq!(found[0][made_at], json!(now), "{name} {table}");
-            let changed = row(json!({"status": "changed"}));
-            if *table != "file_lifecycle_sync" {
-                assert!(registry.change_tool_row(table, &id, changed).await.unwrap());
-                assert_eq!(
-                    registry.tool_rows(table, "id", &id).await.unwrap()[0]["status"],
-                    "changed",
-                    "{name} {table}"
-                );
-            }
         }
-        assert!(!registry.change_tool_row("file_hashes", OTHER, row(json!({"file_size": 1}))).await.unwrap());
         drop(store);
     }
 }
@@ -268,7 +260,12 @@ async fn the_outbox_has_each_changed_row_once_and_forgets_no_change() {
     registry.mirror_tool_rows().await.unwrap();
     registry.mirror_tool_rows().await.unwrap();
     let after = registry.add_tool_row("file_audit_trail", audit("after")).await.unwrap();
-    registry.change_tool_row("file_audit_trail", &before, row(json!({"status": "failed"}))).await.unwrap();
+    let set = |id: &str, status: &'static str| {
+        let id = id.to_owned();
+        let sql = "UPDATE file_audit_trail SET status = ?2 WHERE id = ?1";
+        store.write_blocking(move |session| session.execute(sql, bind![&id, status])).unwrap();
+    };
+    set(&before, "failed");
 
     let outgoing = registry.outgoing_tool_rows(10, &[]).await.unwrap().unwrap();
     assert_eq!(outgoing.table, "file_audit_trail");
@@ -277,7 +274,7 @@ async fn the_outbox_has_each_changed_row_once_and_forgets_no_change() {
     assert_eq!(outgoing.rows[1].row["status"], "failed");
 
     // It changes while it is on its way.
-    registry.change_tool_row("file_audit_trail", &after, row(json!({"status": "partial"}))).await.unwrap();
+    set(&after, "partial");
     registry.tool_rows_arrived(&outgoing.rows).await.unwrap();
     let outgoing = registry.outgoing_tool_rows(10, &[]).await.unwrap().unwrap();
     assert_eq!(outgoing.rows.len(), 1);
@@ -288,7 +285,48 @@ async fn the_outbox_has_each_changed_row_once_and_forgets_no_change() {
     assert_eq!(registry.retry_refused_tool_rows().await.unwrap(), 1);
     assert!(registry.outgoing_tool_rows(10, &[]).await.unwrap().is_some());
     store.write_blocking(|session| session.execute("DELETE FROM file_audit_trail", &[])).unwrap();
-    assert_eq!(registry.tool_rows_waiting().await.unwrap(), Waiting::default(), "what is gone is not waited for");
+    let outgoing = registry.outgoing_tool_rows(10, &[]).await.unwrap().unwrap();
+    assert!(outgoing.are_gone);
+    let ids: BTreeSet<_> = outgoing.rows.iter().map(|row| row.row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, BTreeSet::from([before.as_str(), &after]), "also what is there no more");
+    registry.tool_rows_arrived(&outgoing.rows).await.unwrap();
+    assert_eq!(registry.tool_rows_waiting().await.unwrap(), Waiting::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_referred_to_is_written_first_and_removed_last() {
+    let store = open(&Location::file(Path::new(":memory:")));
+    let registry = Registry::new(store.clone(), store.clone(), Arc::new(TestClock::at(NOW)));
+    registry.mirror_tool_rows().await.unwrap();
+    let copy = row(json!({"platform": "kimi", "platform_file_id": "f", "platform_metadata": {}, "status": "active"}));
+    let copy = registry.add_tool_row("platform_file_registry", copy).await.unwrap();
+    registry.note_tool_health(row(json!({"registry_id": copy, "status": "healthy"}))).await.unwrap();
+    let file = row(json!({"file_hash": HASH, "original_file_id": FILE, "file_size": 1}));
+    registry.note_tool_hash(file).await.unwrap();
+    let sent = async || {
+        let mut tables = Vec::new();
+        while let Some(outgoing) = registry.outgoing_tool_rows(10, &[]).await.unwrap() {
+            registry.tool_rows_arrived(&outgoing.rows).await.unwrap();
+            tables.push(outgoing.table);
+        }
+        tables
+    };
+    let order = ["file_hashes", "platform_file_registry", "file_health_checks"];
+    assert_eq!(sent().await, order);
+    for table in order {
+        store.write_blocking(move |session| session.execute(&format!("DELETE FROM {table}"), &[])).unwrap();
+    }
+    assert_eq!(sent().await, order.into_iter().rev().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_mirrors_at_a_time() {
+    let store = open(&Location::file(Path::new(":memory:")));
+    let registry = Registry::new(store.clone(), store.clone(), Arc::new(TestClock::at(NOW)));
+    let turn = registry.take_mirror(Duration::from_secs(60)).await.unwrap().unwrap();
+    assert!(registry.take_mirror(Duration::from_secs(60)).await.unwrap().is_none());
+    turn.end().await.unwrap();
+    assert!(registry.take_mirror(Duration::from_secs(60)).await.unwrap().is_some(), "and at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

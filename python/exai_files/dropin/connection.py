@@ -10,7 +10,6 @@ EXAI_FILES_DROPIN_STRICT is set.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from exai_files.dropin.metrics import counter
+from exai_files.dropin.threads import in_thread
 from exai_files.errors import Error
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def connection() -> Connection:
 async def connected() -> Connection:
     """The same, beside the event loop."""
     there = _connection
-    return there if there is not None else await asyncio.to_thread(connection)
+    return there if there is not None else await in_thread(connection)
 
 
 def use(client: Client | AsyncClient) -> None:

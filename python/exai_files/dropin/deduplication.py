@@ -6,7 +6,6 @@ an hour, as the tool does; that something is new is not noted at all, for it cea
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -21,6 +20,7 @@ from exai_files.dropin.environment import whole_number
 from exai_files.dropin.metrics import counter, gauge, histogram
 from exai_files.dropin.redis_client import RedisAwayError, shared_redis
 from exai_files.dropin.rows import timestamp
+from exai_files.dropin.threads import in_thread
 
 if TYPE_CHECKING:
     import redis
@@ -115,7 +115,7 @@ class DuplicateDetector(OfTool):
             return False, None
         begun = perf_counter()
         try:
-            known = await self._known(await asyncio.to_thread(HashingService.compute_file_hash, file_path))
+            known = await self._known(await in_thread(HashingService.compute_file_hash, file_path))
         except Exception as error:
             checks.labels(result="error").inc()
             failed("DuplicateDetector.check_duplicate", error)
@@ -186,5 +186,5 @@ class DuplicateDetector(OfTool):
         if self._redis is None or self._redis.is_left_alone:
             return None
         with suppress(RedisAwayError):
-            return await asyncio.to_thread(self._redis.ask, question)
+            return await in_thread(self._redis.ask, question)
         return None

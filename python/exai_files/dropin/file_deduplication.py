@@ -5,7 +5,6 @@ A duplicate is a copy that the registry knows to be at the provider, and that th
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from exai_files.dropin.connection import Connection, connection, failed
 from exai_files.dropin.deduplication import HashingService
 from exai_files.dropin.rows import PROVIDERS, as_json
+from exai_files.dropin.threads import in_thread
 from exai_files.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def get_dedup_metrics() -> dict[str, Any]:
 
 async def sha256_file_async(file_path: str | Path, chunk_size: int = 8192) -> str:
     """Of a file, beside the event loop. `chunk_size` is without effect."""
-    return await asyncio.to_thread(HashingService.compute_file_hash, file_path)
+    return await in_thread(HashingService.compute_file_hash, file_path)
 
 
 class FileDeduplicationManager:
@@ -80,7 +80,7 @@ class FileDeduplicationManager:
 
     async def check_duplicate_async(self, file_path: str | Path, provider: str) -> dict[str, Any] | None:
         """See `check_duplicate`."""
-        return await asyncio.to_thread(self.check_duplicate, file_path, provider)
+        return await in_thread(self.check_duplicate, file_path, provider)
 
     def increment_reference(self, provider_file_id: str, provider: str) -> bool:
         """Whether the registry knows this copy. Who wants a file is in its audit log, and need not be counted."""

@@ -6,7 +6,6 @@ our registry, through the providers. A digest is of what is in the file now, and
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from exai_files.dropin.exceptions import (
 )
 from exai_files.dropin.files_table import FilesTable, reference_of
 from exai_files.dropin.recovery import is_temporary
+from exai_files.dropin.threads import in_thread
 from exai_files.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ class UnifiedFileManager:
         Raises:
             FileNotFoundError: There is none.
         """
-        table = await asyncio.to_thread(FilesTable.of, self.storage)
-        row = await asyncio.to_thread(table.row, file_id) if table else None
+        table = await in_thread(FilesTable.of, self.storage)
+        row = await in_thread(table.row, file_id) if table else None
         file = reference_of(row) if row else await self._registered(file_id)
         if file is None:
             raise FileNotFoundError(file_path=file_id)
@@ -176,7 +176,7 @@ class UnifiedFileManager:
         # Before anything is sent: a table that cannot be read now will not be written to afterwards.
         table = await _asked(provider, FilesTable.of, self.storage)
         if not allow_duplicates:
-            digest = await asyncio.to_thread(HashingService.compute_file_hash, file_path)
+            digest = await in_thread(HashingService.compute_file_hash, file_path)
             if table is None:
                 existing = await there.check_file_exists(digest)
             else:
@@ -209,9 +209,9 @@ class UnifiedFileManager:
 
     async def _forget(self, file: FileReference) -> None:
         try:
-            table = await asyncio.to_thread(FilesTable.of, self.storage)
+            table = await in_thread(FilesTable.of, self.storage)
             if table is not None:
-                await asyncio.to_thread(table.forget, file)
+                await in_thread(table.forget, file)
         except Exception as error:
             failed("UnifiedFileManager.delete_file_async", error)
 
@@ -247,7 +247,7 @@ class UnifiedFileManager:
 
 async def _asked(provider: str, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
-        return await asyncio.to_thread(question, *args, **kwargs)
+        return await in_thread(question, *args, **kwargs)
     except Exception as error:
         raise FileUploadError(f"the table of files failed: {error}", provider, "METADATA_STORAGE_FAILED") from error
 
@@ -262,6 +262,8 @@ async def _take_back(there: FileProviderInterface, file: FileReference) -> None:
 
 
 def _waited(verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -6,7 +6,6 @@ with the tool's providers wired to us, as `install` and `activate` do, the platf
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import mimetypes
 import random
@@ -21,9 +20,12 @@ from exai_files.dropin.deduplication import HashingService
 from exai_files.dropin.exceptions import FileDuplicateError, FileNotFoundError, FileUploadError
 from exai_files.dropin.files_table import FilesTable
 from exai_files.dropin.mcp_storage_adapter import MCPStorageAdapter, MCPStorageResult
+from exai_files.dropin.threads import in_thread
 from exai_files.errors import InvalidRequestError, OutcomeUnknownError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from exai_files.dropin.manager import UnifiedFileManager
     from exai_files.dropin.models import FileOperationResult, FileReference, FileUploadMetadata
     from exai_files.dropin.rollout_manager import RolloutManager
@@ -91,6 +93,8 @@ class FileManagementFacade(OfTool):
         Raises:
             FileManagementError: The unified manager failed, and there is nothing to fall back to.
         """
+        import asyncio
+
         use_unified = self._should_use_unified(f"{provider}_upload", user_id)
 
         async def legacy() -> FileOperationResult:
@@ -182,7 +186,7 @@ class FileManagementFacade(OfTool):
     async def _legacy_kimi_upload(self, file_path: str, metadata: FileUploadMetadata | None) -> FileOperationResult:
         """Through the tool's hub."""
         try:
-            return _result(await asyncio.to_thread(self._through_the_hub, file_path, metadata))
+            return _result(await in_thread(self._through_the_hub, file_path, metadata))
         except Exception as error:
             log.error("the hub's upload of %s failed: %s", file_path, error)
             return _failure(f"Kimi upload error: {error}")
@@ -238,7 +242,7 @@ class FileManagementFacade(OfTool):
             return act(MCPStorageAdapter(), row["storage_path"])
 
         try:
-            done = await asyncio.to_thread(run)
+            done = await in_thread(run)
         except Exception as error:
             return _failure(str(error))
         return _result(None) if done.success else _failure(str(done.error))

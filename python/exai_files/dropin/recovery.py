@@ -6,7 +6,6 @@ wrong argument, is not tried twice.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -56,6 +55,8 @@ class RecoveryManager(OfTool):
         Raises:
             Exception: The last attempt's own.
         """
+        import asyncio
+
         note = _Notes(file_id, operation_name, platform)
         attempt = 0
         while True:
@@ -96,6 +97,8 @@ class _Notes:
     async def attempt(
         self, number: int, status: str, error: BaseException | None = None, delay: float | None = None
     ) -> None:
+        import asyncio
+
         now = datetime.now(timezone.utc)
         row: dict[str, Any] = {**self._row, "attempt_number": number, "status": status}
         if error is not None:

@@ -179,7 +179,7 @@ fn digest(number: u32) -> Digest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_year_of_a_thousand_files_hands_out_no_dead_id_and_leaves_nothing_unexplained() {
+async fn of_a_thousand_files_hands_out_no_dead_id_and_leaves_nothing_unexplained() {
     let mut year = Year::new();
     for number in 0..FILES {
         year.place(number).await;

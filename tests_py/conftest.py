@@ -11,6 +11,7 @@ from typing import Any
 import canaries
 import databases
 import pytest
+from redis_server import RedisServer
 
 import exai_files
 import exai_files.errors
@@ -107,6 +108,22 @@ def store(monkeypatch: pytest.MonkeyPatch) -> None:
         return {**options, "registry": databases.place(options["registry"])}
 
     monkeypatch.setattr(exai_files.Simulator, "_client_options", options)
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Any:
+    """A client of it, which is empty."""
+    client = redis_server.client(decode_responses=True)
+    client.flushall()
+    return client
 
 
 @pytest.fixture

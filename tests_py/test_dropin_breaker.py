@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import inspect
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ import sys
 import prometheus_client
 import pytest
 from redis_server import RedisServer
+from waiting import run
 
 import exai_files
 from exai_files.dropin import redis_client as dropin_redis
@@ -44,21 +44,6 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.end()
-
-
-@pytest.fixture
-def redis(server):
-    client = server.client(decode_responses=True)
-    client.flushall()
-    return client
-
-
 @pytest.fixture(params=["memory", "redis"])
 def breaker(request, monkeypatch):
     """Makes breakers that agree on the time; in memory each is alone."""
@@ -73,11 +58,6 @@ def breaker(request, monkeypatch):
 
     made.clock = clock
     return made
-
-
-def run(coroutine):
-    """To its end, or to where it must have ended."""
-    return asyncio.run(asyncio.wait_for(coroutine, 20))
 
 
 async def calls(breaker, outcomes):
@@ -134,23 +114,6 @@ def test_names_and_signatures_are_the_tools():
     assert [field.name for field in dataclasses.fields(CircuitBreakerState)] == names
 
 
-@pytest.mark.parametrize(
-    ("function", "is_async", "parameters"),
-    [
-        (PersistentCircuitBreaker.__init__, False, "self, config, redis_client=None"),
-        (PersistentCircuitBreaker.get_state, True, "self"),
-        (PersistentCircuitBreaker.reset, True, "self"),
-        (PersistentCircuitBreaker.get_metrics, True, "self"),
-        (PersistentCircuitBreaker.cleanup, True, "self"),
-    ],
-    ids=lambda case: getattr(case, "__qualname__", ""),
-)
-def test_every_function_is_called_as_the_tools(function, is_async, parameters):
-    bare = [each.replace(annotation=each.empty) for each in inspect.signature(function).parameters.values()]
-    assert ", ".join(map(str, bare)) == parameters
-    assert inspect.iscoroutinefunction(function) is is_async
-
-
 def test_redis_has_the_tools_key_and_json(redis):
     breaker = PersistentCircuitBreaker(CircuitBreakerConfig("search"), redis)
     breaker.clock = Clock()
@@ -202,8 +165,8 @@ def test_what_nobody_would_write_is_a_closed_breaker(redis, rubbish):
     assert json.loads(redis.get("circuit_breaker:search"))["failures"] == 1
 
 
-def test_the_core_follows_it_where_it_is_told_to(redis, server):
-    core = exai_files.CircuitBreaker("search", state=server.url, existing_tool_keys=True)
+def test_the_core_follows_it_where_it_is_told_to(redis, redis_server):
+    core = exai_files.CircuitBreaker("search", state=redis_server.url, existing_tool_keys=True)
     breaker = PersistentCircuitBreaker(CircuitBreakerConfig("search"), redis)
     run(calls(breaker, [Down()] * 5))
     with pytest.raises(exai_files.CircuitOpenError):
@@ -269,9 +232,9 @@ def test_fault_2_both_breakers_of_the_tool_count_in_either_order():
         assert 'exai_files_circuit_breaker_failures_total{breaker_name="a"} 1.0' in run.stdout, run.stderr
 
 
-def test_fault_17_another_breaker_sees_it_open(redis, server):
+def test_fault_17_another_breaker_sees_it_open(redis, redis_server):
     one = PersistentCircuitBreaker(CircuitBreakerConfig("search"), redis)
-    other = PersistentCircuitBreaker(CircuitBreakerConfig("search"), server.client())
+    other = PersistentCircuitBreaker(CircuitBreakerConfig("search"), redis_server.client())
 
     async def main():
         assert await other.get_state() == "CLOSED"
@@ -286,9 +249,9 @@ def test_fault_17_another_breaker_sees_it_open(redis, server):
 
 
 @pytest.mark.parametrize("threshold", [5, 100])
-def test_fault_18_twenty_failures_on_two_breakers_are_twenty(redis, server, threshold):
+def test_fault_18_twenty_failures_on_two_breakers_are_twenty(redis, redis_server, threshold):
     config = CircuitBreakerConfig("search", failure_threshold=threshold)
-    pair = [PersistentCircuitBreaker(config, client) for client in (redis, server.client(decode_responses=False))]
+    pair = [PersistentCircuitBreaker(config, client) for client in (redis, redis_server.client(decode_responses=False))]
     for one in pair:
         one.clock = Clock()
 
@@ -329,10 +292,10 @@ asyncio.run(main())
 """
 
 
-def test_fault_18_between_processes_too(redis, server):
+def test_fault_18_between_processes_too(redis, redis_server):
     def started():
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-c", HAMMER], env={**os.environ, "PLACE": server.url}, **pipes)
+        return subprocess.Popen([sys.executable, "-c", HAMMER], env={**os.environ, "PLACE": redis_server.url}, **pipes)
 
     with started() as one, started() as other:
         for process in (one, other):
@@ -552,7 +515,7 @@ def test_without_redis_it_goes_on_says_so_once_and_comes_back(tmp_path, monkeypa
     server.end()
 
 
-def test_what_happened_while_redis_was_away_is_left_behind_in_it(server, redis, monkeypatch):
+def test_what_happened_while_redis_was_away_is_left_behind_in_it(redis_server, redis, monkeypatch):
     breaker = PersistentCircuitBreaker(CircuitBreakerConfig("search", failure_threshold=2), redis)
 
     async def main():

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
-import inspect
 import socket
 import ssl
 
 import httpx
 import openai
 import pytest
-from redis_server import RedisServer
 
 import exai_files
 from exai_files.dropin.exceptions import FileUploadError, FileValidationError
@@ -42,21 +40,6 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.end()
-
-
-@pytest.fixture
-def redis(server):
-    client = server.client(decode_responses=True)
-    client.flushall()
-    return client
-
-
 def value(metric, **labels):
     return metric.labels(**labels)._value.get()
 
@@ -65,29 +48,6 @@ def test_names_are_the_tools():
     names = ["provider", "is_healthy", "circuit_state", "failures", "last_check"]
     assert [field.name for field in dataclasses.fields(ProviderHealth)] == names
     assert [str.__str__(each) for each in ProviderType] == ["kimi", "glm"]
-
-
-@pytest.mark.parametrize(
-    ("function", "is_async", "parameters"),
-    [
-        (ProviderIsolationManager.__init__, False, "self, redis_client=None"),
-        (ProviderIsolationManager.get_circuit_breaker, False, "self, provider"),
-        (ProviderIsolationManager.get_provider_health, True, "self, provider"),
-        (ProviderIsolationManager.get_all_provider_health, True, "self"),
-        (ProviderIsolationManager.select_provider, True, "self, preferred_provider=None, file_size=None"),
-        (ProviderIsolationManager.execute_with_isolation, True, "self, provider, operation, *args, **kwargs"),
-        (ProviderIsolationManager.reset_provider, True, "self, provider"),
-        (ProviderIsolationManager.reset_all_providers, True, "self"),
-        (ProviderIsolationManager.get_isolation_metrics, True, "self"),
-        (ProviderIsolationManager.cleanup, True, "self"),
-        (get_provider_isolation_manager, False, "redis_manager=None"),
-    ],
-    ids=lambda case: getattr(case, "__qualname__", ""),
-)
-def test_every_function_is_called_as_the_tools(function, is_async, parameters):
-    bare = [each.replace(annotation=each.empty) for each in inspect.signature(function).parameters.values()]
-    assert ", ".join(map(str, bare)) == parameters
-    assert inspect.iscoroutinefunction(function) is is_async
 
 
 def test_fault_3_a_manager_can_be_made_and_is_one(redis, monkeypatch):

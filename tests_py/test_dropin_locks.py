@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import inspect
 import logging
 import os
 import random
@@ -16,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from redis_server import RedisServer
+from waiting import run
 
 import exai_files
 from exai_files.dropin import file_lock_manager
@@ -32,21 +32,6 @@ PATH = "/data/paper.pdf"
 KEY = f"file_lock:{hashlib.sha256(PATH.encode()).hexdigest()}"
 
 COUNTS_CANCELLATIONS = sys.version_info >= (3, 11)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.end()
-
-
-@pytest.fixture
-def redis(server):
-    client = server.client(decode_responses=True)
-    client.flushall()
-    return client
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +55,7 @@ def locks(request):
         return FileLockManager()
     redis = request.getfixturevalue("redis")
     if request.param == "redis, bytes":
-        redis = request.getfixturevalue("server").client()
+        redis = request.getfixturevalue("redis_server").client()
     return FileLockManager(redis)
 
 
@@ -106,35 +91,12 @@ async def held(locks, path=PATH):
         await caller.end()
 
 
-def run(coroutine):
-    """To its end, or to where it must have ended."""
-    return asyncio.run(asyncio.wait_for(coroutine, 20))
-
-
 async def until(question):
     while not question():
         await asyncio.sleep(0)
 
 
 # ===== the contract =====
-
-
-@pytest.mark.parametrize(
-    ("function", "is_async", "parameters"),
-    [
-        (FileLockManager.__init__, False, "self, redis_client=None"),
-        (FileLockManager.acquire, False, "self, file_path, timeout=None"),
-        (FileLockManager.is_locked, True, "self, file_path"),
-        (FileLockManager.force_unlock, True, "self, file_path"),
-        (FileLockManager.get_lock_stats, False, "self"),
-        (get_lock_manager, False, ""),
-    ],
-    ids=lambda case: getattr(case, "__qualname__", ""),
-)
-def test_every_function_is_called_as_the_tools(function, is_async, parameters):
-    bare = [each.replace(annotation=each.empty) for each in inspect.signature(function).parameters.values()]
-    assert ", ".join(map(str, bare)) == parameters
-    assert inspect.iscoroutinefunction(function) is is_async
 
 
 def test_fault_4_there_is_one_manager_and_it_needs_no_configuration(monkeypatch):
@@ -271,17 +233,20 @@ asyncio.run(main())
 """
 
 
-def started(code, server, **environment):
+def started(code, redis_server, **environment):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     return subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, "PLACE": server.url, **environment}, **pipes
+        [sys.executable, "-c", code], env={**os.environ, "PLACE": redis_server.url, **environment}, **pipes
     )
 
 
-def test_fault_31_two_processes_exclude_each_other(server, redis, tmp_path):
+def test_fault_31_two_processes_exclude_each_other(redis_server, redis, tmp_path):
     count = tmp_path / "count"
     count.write_text("0")
-    with started(PROCESS, server, COUNT=str(count)) as one, started(PROCESS, server, COUNT=str(count)) as other:
+    with (
+        started(PROCESS, redis_server, COUNT=str(count)) as one,
+        started(PROCESS, redis_server, COUNT=str(count)) as other,
+    ):
         for process in (one, other):
             assert process.stdout.readline() == "ready\n"
         for process in (one, other):
@@ -533,8 +498,8 @@ asyncio.run(main())
 """
 
 
-def test_the_lock_of_a_killed_process_is_free_after_its_lease(server, shared):
-    with started(HOLDER, server) as process:
+def test_the_lock_of_a_killed_process_is_free_after_its_lease(redis_server, shared):
+    with started(HOLDER, redis_server) as process:
         assert process.stdout.readline() == "held\n"
 
         async def main():
@@ -548,8 +513,8 @@ def test_the_lock_of_a_killed_process_is_free_after_its_lease(server, shared):
         run(main())
 
 
-def test_a_process_that_slept_through_its_lease_learns_of_it(server, shared):
-    with started(HOLDER, server) as process:
+def test_a_process_that_slept_through_its_lease_learns_of_it(redis_server, shared):
+    with started(HOLDER, redis_server) as process:
         assert process.stdout.readline() == "held\n"
         os.kill(process.pid, signal.SIGSTOP)
 

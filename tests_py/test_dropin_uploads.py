@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import databases
 import openai
 import pytest
-from redis_server import RedisServer
 
 import exai_files
 from exai_files.dropin import (
@@ -266,14 +265,6 @@ def test_hashes(tmp_path):
         HashingService.compute_file_hash(tmp_path / "nowhere")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[RedisServer]:
-    running = RedisServer(tmp_path_factory.mktemp("redis"))
-    running.start()
-    yield running
-    running.end()
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def registry(request) -> Iterator[connection.Connection]:
     place = databases.new_database() if request.param == "postgres" else ":memory:"
@@ -284,9 +275,9 @@ def registry(request) -> Iterator[connection.Connection]:
 
 
 @pytest.fixture(params=[True, False], ids=["redis", "no redis"])
-def detector(request, registry, server, monkeypatch):
+def detector(request, registry, redis_server, monkeypatch):
     monkeypatch.delenv("REDIS_URL", raising=False)
-    client = server.client(decode_responses=True) if request.param else None
+    client = redis_server.client(decode_responses=True) if request.param else None
     if client is not None:
         client.flushall()
     yield DuplicateDetector(client)
@@ -309,8 +300,8 @@ def test_a_file_registered_after_a_check_is_found_by_the_next(sim, detector, pap
             assert (row["id"], row["filename"]) == (rows[0]["id"], "paper.txt")
 
 
-def test_a_note_has_the_tools_shape_and_time(sim, registry, server, paper):
-    with server.client(decode_responses=True) as client, sim.client() as files:
+def test_a_note_has_the_tools_shape_and_time(sim, registry, redis_server, paper):
+    with redis_server.client(decode_responses=True) as client, sim.client() as files:
         client.flushall()
         connection.use(files)
         files.upload(paper, to="moonshot")
@@ -359,9 +350,9 @@ def test_a_check_is_timed_from_begin_to_end(registry, tmp_path):
     assert deduplication.duration._sum.get() - before >= (time.perf_counter() - begun) / 2
 
 
-def test_only_our_notes_are_counted(sim, registry, server, paper):
+def test_only_our_notes_are_counted(sim, registry, redis_server, paper):
     """Fault 16: the size was that of all of Redis."""
-    with server.client(decode_responses=True) as client, sim.client() as files:
+    with redis_server.client(decode_responses=True) as client, sim.client() as files:
         client.flushall()
         for number in range(100):
             client.set(f"somebody-elses:{number}", "x")

@@ -7,6 +7,7 @@ import base64
 from contextlib import asynccontextmanager
 
 import pytest
+from waiting import run
 
 import exai_files
 from exai_files import mcp as files_mcp
@@ -53,10 +54,6 @@ async def served(sim, limit=files_mcp.LIMIT):
 
         async with connected(server) as session:
             yield session, files
-
-
-def run(coroutine):
-    return asyncio.run(asyncio.wait_for(coroutine, 30))
 
 
 async def read(session, uri):

@@ -143,9 +143,9 @@ def test_what_is_erased_is_removed_there(there, rest):
     rest.requests.clear()
     there.waiting.lifecycle.erase(erased)
     assert sending.send()
-    for table in ("file_hashes", "platform_file_registry"):
-        (row,) = rest.rows(table)
-        assert kept.digest.endswith(row.get("file_hash", "")) or row["platform_file_id"] == kept.replicas[0].remote_id
+    assert [f"sha256:{row['file_hash']}" for row in rest.rows("file_hashes")] == [kept.digest]
+    copies = [row["platform_file_id"] for row in rest.rows("platform_file_registry")]
+    assert copies == [kept.replicas[0].remote_id]
     removals = [request for request in rest.requests if "id=in." in request[0]]
     assert [urlsplit(path).path.rpartition("/")[2] for path, *_ in removals][-1] == "file_hashes"
     assert there.rows.tables.send(1.0, False).wait()["waiting"] == 0
@@ -176,6 +176,36 @@ def test_of_many_rows_that_are_gone_no_url_is_too_long(sim, rest, tmp_path):
         assert sending.send()
     assert rest.rows("file_recovery_attempts") == []
     assert [len(path) < 4_200 for path, *_ in rest.requests] == [True] * 3
+
+
+def test_what_may_still_arrive_is_overtaken_by_nothing_newer(there, rest):
+    sending = mirrored(there, rest)
+    answered, taken = threading.Event(), rest.taken
+    rest.taken = lambda *request: (answered.wait(30), taken(*request))[1]
+    add(there, "file_audit_trail", operation="upload", status="success")
+    assert sending.send(0.2) is False
+    rest.taken = taken
+    assert sending.send()
+    assert rest.requests == [], "its turn runs out first"
+    assert there.rows.tables.send(1.0, False).wait()["waiting"] == 1
+    answered.set()
+
+
+def test_a_table_that_removes_nothing_holds_up_no_other(there, rest):
+    sending = mirrored(there, rest)
+    there.waiting.lifecycle.erase(there.waiting.upload(b"a paper", name="paper.txt", to="moonshot"))
+    removed, asked = rest.removed, []
+
+    def refused(path, headers):
+        asked.append(urlsplit(path).path.rpartition("/")[2])
+        return 403 if asked[-1] == "platform_file_registry" else removed(path, headers)
+
+    rest.removed = refused
+    add(there, "file_audit_trail", operation="upload", status="success")
+    assert sending.send() is False
+    assert asked.count("platform_file_registry") == 1
+    assert asked[-1] == "file_hashes"
+    assert rest.rows("file_audit_trail") != []
 
 
 def test_of_two_processes_one_sends_at_a_time(sim, rest, tmp_path):

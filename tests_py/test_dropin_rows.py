@@ -498,7 +498,8 @@ def test_a_database_that_refuses_is_asked_once_by_many_callers(monkeypatch):
             alone = len(asked)
             connection.close()
             with ThreadPoolExecutor(4) as callers:
-                outcomes = [callers.submit(connection.connection).exception() for _ in range(4)]
+                asking = [callers.submit(connection.connection) for _ in range(4)]
+                outcomes = [caller.exception() for caller in asking]
         finally:
             connection.close()
             server.shutdown(socket.SHUT_RDWR)

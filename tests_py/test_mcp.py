@@ -44,13 +44,15 @@ async def served(sim, limit=files_mcp.LIMIT):
         @server.tool()
         async def upload(path: str, ctx: Context) -> ResourceLink:
             """Upload a file."""
-            async with files_mcp.progress(ctx) as show:
-                return files_mcp.link(await files.upload(path, to=["moonshot", "zai"], progress=show))
+            with files_mcp.tool_errors():
+                async with files_mcp.progress(ctx) as show:
+                    return files_mcp.link(await files.upload(path, to=["moonshot", "zai"], progress=show))
 
         @server.tool()
         async def moonshot_id(file: str) -> str:
             """The id of a file."""
-            return (await files.ensure(files_mcp.reference(file), platform="moonshot")).remote_id
+            with files_mcp.tool_errors():
+                return (await files.ensure(files_mcp.reference(file), platform="moonshot")).remote_id
 
         async with connected(server) as session:
             yield session, files
@@ -96,6 +98,37 @@ def test_a_tool_gives_a_link_and_the_next_tool_takes_it(sim, tmp_path):
     assert len(sim.moonshot.files) == len(sim.zai.files) == 1
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("upload", {"path": "/nowhere/a.txt"}, "/nowhere/a.txt"),
+        ("moonshot_id", {"file": "aifile://3f9a1c52e07b4d68"}, "no file"),
+        ("moonshot_id", {"file": "aifile://3f9a1c"}, "'3f9a1c' is no handle of a file; aifile:// and 16"),
+        ("moonshot_id", {"file": "aifile://"}, "'' is no handle"),
+    ],
+)
+def test_what_is_wrong_in_a_tool_reaches_the_model(sim, tool, arguments, said):
+    async def main():
+        async with served(sim) as (session, files):
+            await files.upload(TEXT, name="paper.txt", to="moonshot")
+            answer = as_json(await session.call_tool(tool, arguments))
+            assert answer["isError"]
+            assert said in answer["content"][0]["text"]
+
+    run(main())
+
+
+def test_no_file_is_found_by_trying_a_few_characters(sim):
+    async def main():
+        async with served(sim) as (session, files):
+            paper = await files.upload(TEXT, name="paper.txt", to="moonshot")
+            assert (await read(session, f"aifile://{paper.digest[7:]}")).text
+            for length in (6, 15):
+                assert "is no handle" in await refusal(session, f"aifile://{paper.digest[7 : 7 + length]}")
+
+    run(main())
+
+
 def test_progress_is_told_and_never_goes_back(sim, tmp_path):
     path = tmp_path / "large.txt"
     path.write_bytes(b"0123456789abcdef" * 65_536)
@@ -139,7 +172,10 @@ def test_of_what_is_too_large_nothing_is_read(sim):
             refused = await refusal(session, f"{files_mcp.uri(batch)}/bytes")
             assert "'batch.jsonl' is 80 bytes, and 79 is the most" in refused
             assert len(sim.moonshot.requests) == before
-            assert "the text of 'batch.jsonl' is 80 bytes" in await refusal(session, files_mcp.uri(batch))
+            assert "'batch.jsonl' is 80 bytes" in await refusal(session, files_mcp.uri(batch))
+            assert len(sim.moonshot.requests) == before
+            paper = await files.upload(b"x" * len(BATCH), name="x.txt", to="moonshot")
+            assert "the text of 'x.txt' is 80 bytes" in await refusal(session, files_mcp.uri(paper))
 
     run(main())
 
@@ -174,6 +210,39 @@ def test_what_is_no_base64_is_refused(data):
 
 def transfer(sent, phase="sending"):
     return Transfer(platform="moonshot", name="a.txt", sent=sent, total=10, phase=phase, upload=1)
+
+
+def test_the_last_notification_waits_for_the_one_before_it():
+    told = []
+
+    class Slow:
+        async def report_progress(self, progress, total=None, message=None):
+            for _ in range(9):
+                await asyncio.sleep(0)
+            told.append(progress)
+
+    async def main():
+        async with files_mcp.progress(Slow()) as show:
+            show(transfer(3))
+            await asyncio.sleep(0)
+            show(transfer(10, "sent"))
+
+    run(main())
+    assert told == [3, 10]
+
+
+def test_a_tool_that_is_done_waits_for_no_client_for_ever(monkeypatch):
+    monkeypatch.setattr(files_mcp, "_PATIENCE", 0.01)
+
+    class Stuck:
+        async def report_progress(self, progress, total=None, message=None):
+            await asyncio.Event().wait()
+
+    async def main():
+        async with files_mcp.progress(Stuck()) as show:
+            show(transfer(10, "sent"))
+
+    run(main())
 
 
 def test_a_notification_that_cannot_be_sent_stops_no_upload():

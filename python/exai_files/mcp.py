@@ -6,15 +6,18 @@
 
     @server.tool()
     async def upload(path: str, ctx: Context) -> ResourceLink:
-        async with exai_files.mcp.progress(ctx) as show:
-            return exai_files.mcp.link(await files.upload(path, to="moonshot", progress=show))
+        with exai_files.mcp.tool_errors():
+            async with exai_files.mcp.progress(ctx) as show:
+                return exai_files.mcp.link(await files.upload(path, to="moonshot", progress=show))
 
     @server.tool()
     async def platform_id(file: str) -> str:
-        return (await files.ensure(exai_files.mcp.reference(file), platform="moonshot")).remote_id
+        with exai_files.mcp.tool_errors():
+            return (await files.ensure(exai_files.mcp.reference(file), platform="moonshot")).remote_id
 
 What a model sees of a file is its handle, the first characters of its digest, as in `aifile://3f9a1c52e07b4d68`: it can
-be passed to the next tool, or read as a resource. A handle that fits two files names neither.
+be passed to the next tool, or read as a resource. A handle that fits two files names neither. What was wrong, and what to
+do, the model is told where `tool_errors` is around it: of errors it does not know, mcp 2 says only that there was one.
 
 The protocol has no way of its own to hand over a file. SEP-2631, which would be one, is a draft; this module is where it
 will be followed, and everything else of the package knows nothing of MCP. Needs `mcp`, 1.19 or newer, of either major
@@ -27,8 +30,11 @@ import asyncio
 import base64
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from exai_files.errors import Error, FileTooLargeError, InvalidRequestError
 
@@ -38,9 +44,7 @@ if TYPE_CHECKING:
     from exai_files.async_client import AsyncClient
     from exai_files.records import FileRecord, Transfer
 
-__all__ = ["LIMIT", "SCHEME", "add_resources", "decoded", "link", "progress", "reference", "uri"]
-
-T = TypeVar("T")
+__all__ = ["LIMIT", "SCHEME", "add_resources", "decoded", "link", "progress", "reference", "tool_errors", "uri"]
 
 SCHEME = "aifile"
 
@@ -49,6 +53,9 @@ LIMIT = 256 * 1024
 
 _HANDLE = 16
 """Hexadecimal characters: 64 bits, for which two of a million files are the same once in 37 million registries."""
+
+_PATIENCE = 5.0
+"""Seconds that a tool which is done waits for its last notification to go out."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +83,22 @@ def uri(file: FileRecord) -> str:
 
 
 def reference(file: str) -> str:
-    """What a verb of the client takes as its file, from a tool's argument: the resource that it is, or its name."""
-    handle = file.strip().removeprefix(f"{SCHEME}://")
-    return file if handle == file.strip() else f"sha256:{handle.removesuffix('/bytes')}"
+    """What a verb of the client takes as its file, from a tool's argument: the resource that it is, or its name.
+
+    Raises:
+        InvalidRequestError: It is a resource, but no handle.
+    """
+    resource = file.strip().removeprefix(f"{SCHEME}://")
+    return file if resource == file.strip() else _digest(resource.removesuffix("/bytes").rstrip("/"))
+
+
+def _digest(handle: str) -> str:
+    """All of a handle or more, so that nobody finds a file by trying a few characters."""
+    if not re.fullmatch(f"[0-9a-f]{{{_HANDLE},64}}", handle):
+        raise InvalidRequestError(
+            f"{handle!r} is no handle of a file", hint=f"{SCHEME}:// and {_HANDLE} hexadecimal characters, as in a link"
+        )
+    return f"sha256:{handle}"
 
 
 def link(file: FileRecord) -> ResourceLink:
@@ -119,7 +139,8 @@ def add_resources(server: ResourceServer, client: AsyncClient, *, limit: int = L
         mime_type="text/plain",
     )
     async def file_text(handle: str) -> str:
-        return await _told(_text(client, handle, limit))
+        with _errors_as("ResourceError"):
+            return await _text(client, handle, limit)
 
     @server.resource(
         f"{SCHEME}://{{handle}}/bytes",
@@ -128,18 +149,21 @@ def add_resources(server: ResourceServer, client: AsyncClient, *, limit: int = L
         mime_type="application/octet-stream",
     )
     async def file_bytes(handle: str) -> bytes:
-        return await _told(_bytes(client, handle, limit))
+        with _errors_as("ResourceError"):
+            return await _bytes(client, handle, limit)
 
 
 async def _text(client: AsyncClient, handle: str, limit: int) -> str:
-    file = await client.get(f"sha256:{handle}")
+    file = await client.get(_digest(handle))
+    if file.replicas and all(replica.content == "bytes" for replica in file.replicas):
+        _within(limit, file.size, repr(file.name))
     text = await client.text(file)
     _within(limit, len(text.encode()), f"the text of {file.name!r}")
     return text
 
 
 async def _bytes(client: AsyncClient, handle: str, limit: int) -> bytes:
-    file = await client.get(f"sha256:{handle}")
+    file = await client.get(_digest(handle))
     _within(limit, file.size, repr(file.name))
     content = await client.content(file)
     if content.kind != "bytes":
@@ -147,6 +171,7 @@ async def _bytes(client: AsyncClient, handle: str, limit: int) -> bytes:
             f"{content.platform} gives back no bytes of {file.name!r}, only text",
             hint=f"read {uri(file)}",
         )
+    _within(limit, len(content.data), repr(file.name))
     return content.data
 
 
@@ -180,20 +205,26 @@ def _within(limit: int, size: int, what: str) -> None:
         )
 
 
-async def _told(answer: Awaitable[T]) -> T:
-    """Its errors as the server's own class: others reach the caller as "unexpected"."""
+@contextlib.contextmanager
+def tool_errors() -> Iterator[None]:
+    """What goes wrong in a tool, as `ToolError`: what was wrong, and what to do, reach the model."""
+    with _errors_as("ToolError"):
+        yield
+
+
+@contextlib.contextmanager
+def _errors_as(name: str) -> Iterator[None]:
     try:
-        return await answer
+        yield
     except Error as error:
-        raise _resource_error()(str(error)) from error
+        raise getattr(_exceptions(), name)(str(error)) from error
 
 
-def _resource_error() -> type[Exception]:
+def _exceptions() -> ModuleType:
     try:
-        from mcp.server.mcpserver.exceptions import ResourceError
+        return import_module("mcp.server.mcpserver.exceptions")
     except ModuleNotFoundError:
-        from mcp.server.fastmcp.exceptions import ResourceError  # type: ignore[import-not-found,no-redef,unused-ignore]
-    return ResourceError
+        return import_module("mcp.server.fastmcp.exceptions")
 
 
 # ===== progress =====
@@ -216,7 +247,7 @@ async def progress(context: ProgressContext) -> AsyncIterator[Callable[[Transfer
     try:
         yield reporter.show
         reporter.end()
-        await task
+        await asyncio.wait({task}, timeout=_PATIENCE)
     finally:
         task.cancel()
 
@@ -240,9 +271,11 @@ class _Reporter:
         self._news.set()
 
     async def run(self) -> None:
-        while not self._is_over:
+        is_last = False
+        while not is_last:
             await self._news.wait()
             self._news.clear()
+            is_last = self._is_over
             try:
                 await self._report()
             except Exception:

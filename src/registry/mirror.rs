@@ -63,23 +63,25 @@ impl Registry {
         self.take_turn("mirror", at_most, Duration::ZERO).await
     }
 
-    /// Rows that wait, of one table that is not `without`, those that have waited longest, at most so many. Tables that
-    /// others refer to are written first, and removed from last.
+    /// Rows that wait, of one table that is not `without` (or to be removed from it, where that is said), those that have
+    /// waited longest, at most so many. Tables that others refer to are written first, and removed from last.
     ///
     /// # Errors
     /// `Registry`.
-    pub async fn outgoing_tool_rows(&self, most: usize, without: &[&str]) -> Result<Option<Outgoing>> {
+    pub async fn outgoing_tool_rows(&self, most: usize, without: &[(&str, bool)]) -> Result<Option<Outgoing>> {
         let (first, others): (Vec<_>, Vec<_>) = TABLES.iter().partition(|(table, _)| *table == FIRST);
-        let tables: Vec<_> = first.into_iter().chain(others).filter(|(table, _)| !without.contains(table)).collect();
+        let tables: Vec<_> = first.into_iter().chain(others).collect();
+        let open = |are_gone| tables.iter().filter(move |(table, _)| !without.contains(&(*table, are_gone))).copied();
+        let (written, removed): (Vec<_>, Vec<_>) = (open(false).collect(), open(true).collect());
         self.store
             .read(move |session| {
-                for (table, columns) in &tables {
+                for (table, columns) in written {
                     let rows = changed(session, table, columns, most)?;
                     if !rows.is_empty() {
                         return Ok(Some(Outgoing { table, are_gone: false, rows }));
                     }
                 }
-                for (table, _) in tables.iter().rev() {
+                for (table, _) in removed.into_iter().rev() {
                     let rows = gone(session, table, most)?;
                     if !rows.is_empty() {
                         return Ok(Some(Outgoing { table, are_gone: true, rows }));

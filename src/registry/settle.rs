@@ -115,6 +115,7 @@ pub(super) fn name_content(
          VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?6, ?8)
          ON CONFLICT (file_hash) DO UPDATE
             SET duplicate_count = COALESCE(file_hashes.duplicate_count, 0) + 1, updated_at = excluded.updated_at,
+                file_size = excluded.file_size,
                 trashed_at = CASE WHEN file_hashes.trashed_at <= ?7 THEN NULL ELSE file_hashes.trashed_at END,
                 keep_until = CASE WHEN ?9 THEN file_hashes.keep_until
                                   WHEN ?8 > file_hashes.keep_until THEN ?8

@@ -47,6 +47,11 @@ impl Turn {
         Ok(())
     }
 
+    /// Leaves it to run out: what was begun may not be over.
+    pub fn run_out(mut self) {
+        self.is_taken = false;
+    }
+
     fn ending(&self) -> impl FnOnce(&mut Session<'_>) -> Result<()> + Send + 'static {
         let (name, owner, now) = (self.name.clone(), self.owner.clone(), self.registry.now());
         let due_at = now.plus(self.every);

@@ -50,7 +50,9 @@ pub struct Mirrored {
 /// How a request was answered.
 enum Answer {
     Taken,
-    /// Nobody takes rows of this table.
+    /// Nobody knows whether it has arrived, or will.
+    Lost(Error),
+    /// Nobody takes rows of this table, or removes any.
     Closed(Error),
     /// The rows are at fault, or one of them is.
     Refused(String),
@@ -86,20 +88,32 @@ impl Mirror {
     pub async fn send(&self, manager: &Manager, within: Duration) -> Result<Mirrored> {
         let (registry, deadline) = (manager.registry(), Instant::now() + within);
         let (mut done, mut closed, mut why_closed) = (Mirrored::default(), Vec::new(), None);
-        let turn = registry.take_mirror(within).await?;
+        let waiting = registry.tool_rows_waiting().await?;
+        // Who has nothing to send disturbs nobody by taking turns.
+        let turn = match waiting.rows > waiting.refused {
+            true => registry.take_mirror(within + PATIENCE).await?,
+            false => None,
+        };
         while turn.is_some() && Instant::now() < deadline {
             let Some(outgoing) = registry.outgoing_tool_rows(MOST, &closed).await? else { break };
-            let table = outgoing.table;
+            let (table, are_gone) = (outgoing.table, outgoing.are_gone);
             // Halves of what is refused, until the row that is at fault is alone.
             let mut parts = in_parts(outgoing);
-            while let Some(mut part) = parts.pop() {
+            while let Some(mut part) = parts.pop().filter(|_| Instant::now() < deadline) {
                 match self.ask(&part, deadline).await? {
                     Answer::Taken => {
                         registry.tool_rows_arrived(&part.rows).await?;
                         done.sent += part.rows.len() as u64;
                     }
+                    Answer::Lost(error) => {
+                        // It may still arrive; until it cannot, nothing newer overtakes it.
+                        if let Some(turn) = turn {
+                            turn.run_out();
+                        }
+                        return Err(error);
+                    }
                     Answer::Closed(error) => {
-                        closed.push(table);
+                        closed.push((table, are_gone));
                         why_closed = Some(error);
                         parts.clear();
                     }
@@ -130,8 +144,10 @@ impl Mirror {
                 .with_hint("what waits is sent later")
                 .with_retry(Retry::Yes, None)
         };
-        let response = self.http.send(request, deadline.min(Instant::now() + PATIENCE)).await;
-        let response = response.map_err(|error| lost(&error))?;
+        let response = match self.http.send(request, deadline.min(Instant::now() + PATIENCE)).await {
+            Ok(response) => response,
+            Err(error) => return Ok(Answer::Lost(lost(&error))),
+        };
         let status = response.status();
         let body = response.read(LONGEST).await.map_err(|error| lost(&error))?;
         let said = serde_json::from_slice::<Value>(&body).unwrap_or_default();
@@ -146,8 +162,9 @@ impl Mirror {
             400 | 409 | 413 | 422 => Ok(Answer::Refused(why.trim().to_owned())),
             401 | 403 => Ok(Answer::Closed(failed(ErrorKind::Unauthenticated, "check SUPABASE_SERVICE_ROLE_KEY"))),
             404 => Ok(Answer::Closed(failed(ErrorKind::NotFound, "`exai-files db plan` prints the tables it needs"))),
-            // Also what a proxy says in its place.
-            _ => Err(failed(ErrorKind::Unavailable, "what waits is sent later")),
+            429 | 503 => Err(failed(ErrorKind::Unavailable, "what waits is sent later")),
+            // Of one table perhaps, whose foreign keys take too long to be looked after. Also what a proxy says in its place.
+            _ => Ok(Answer::Closed(failed(ErrorKind::Unavailable, "what waits is sent later"))),
         }
     }
 

@@ -294,6 +294,17 @@ async fn the_outbox_has_each_changed_row_once_and_forgets_no_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_the_tool_did_not_say_is_known_once_we_have_the_bytes() {
+    let world = World::new();
+    let manager = world.manager(Path::new(":memory:"));
+    let hash = digest(b"nine bytes").hex();
+    let noted = row(json!({"file_hash": hash, "original_file_id": FILE}));
+    manager.registry().note_tool_hash(noted).await.unwrap();
+    upload(&manager, request(b"nine bytes", "a.txt", &["moonshot"])).await.unwrap();
+    assert_eq!(manager.get(&hash).await.unwrap().size, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_referred_to_is_written_first_and_removed_last() {
     let store = open(&Location::file(Path::new(":memory:")));
     let registry = Registry::new(store.clone(), store.clone(), Arc::new(TestClock::at(NOW)));
@@ -322,11 +333,16 @@ async fn what_is_referred_to_is_written_first_and_removed_last() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_process_mirrors_at_a_time() {
     let store = open(&Location::file(Path::new(":memory:")));
-    let registry = Registry::new(store.clone(), store.clone(), Arc::new(TestClock::at(NOW)));
+    let clock = Arc::new(TestClock::at(NOW));
+    let registry = Registry::new(store.clone(), store.clone(), clock.clone());
     let turn = registry.take_mirror(Duration::from_secs(60)).await.unwrap().unwrap();
     assert!(registry.take_mirror(Duration::from_secs(60)).await.unwrap().is_none());
     turn.end().await.unwrap();
-    assert!(registry.take_mirror(Duration::from_secs(60)).await.unwrap().is_some(), "and at once");
+    let turn = registry.take_mirror(Duration::from_secs(60)).await.unwrap().expect("and at once");
+    turn.run_out();
+    assert!(registry.take_mirror(Duration::from_secs(60)).await.unwrap().is_none(), "what was sent may still arrive");
+    clock.advance(Duration::from_secs(61));
+    assert!(registry.take_mirror(Duration::from_secs(60)).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,10 +79,8 @@ class Mirror:
         pause, refused_at = 0.0, -REFUSED_AGAIN
         while not self._is_over.wait(pause):
             again = monotonic() - refused_at >= REFUSED_AGAIN
-            if self.send(again=again):
-                pause, refused_at = EVERY, monotonic() if again else refused_at
-            else:
-                pause = min(max(EVERY, 2 * pause), SELDOM)
+            refused_at = monotonic() if again else refused_at
+            pause = EVERY if self.send(again=again) else min(max(EVERY, 2 * pause), SELDOM)
 
 
 def mirror_of(environment: Mapping[str, str], rows: Rows) -> Mirror | None:

@@ -103,3 +103,4 @@ CREATE TABLE mirror_queue (
     error    TEXT,
     UNIQUE (of_table, row_id)
 );
+CREATE INDEX mirror_queue_waiting ON mirror_queue (of_table, seq) WHERE error IS NULL;

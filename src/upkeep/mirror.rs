@@ -106,7 +106,7 @@ impl Mirror {
                         done.sent += part.rows.len() as u64;
                     }
                     Answer::Lost(error) => {
-                        // It may still arrive; until it cannot, nothing newer overtakes it.
+                        // It may still arrive, and nothing newer is sent until the turn has run out.
                         if let Some(turn) = turn {
                             turn.run_out();
                         }

@@ -6,7 +6,6 @@ Of two files with the same bytes the first one keeps the digest: `files.sha256` 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
 import logging
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 from exai_files.dropin.connection import OfTool
 from exai_files.dropin.files_table import FilesTable
 from exai_files.dropin.rows import Row
+from exai_files.dropin.threads import in_thread
 from exai_files.errors import UnsupportedError
 
 __all__ = ["FileHashBackfill", "main"]
@@ -54,7 +54,7 @@ class FileHashBackfill:
             UnsupportedError: The storage has no client.
             Exception: The client's own.
         """
-        rows = await asyncio.to_thread(self._rows)
+        rows = await in_thread(self._rows)
         size = sum(row.get("size_bytes") or 0 for row in rows)
         warnings = ["Large dataset detected - consider smaller batches"] if len(rows) > 10_000 else []
         warnings += ["Large total size - consider rate limiting"] if size > 1 << 30 else []
@@ -71,9 +71,11 @@ class FileHashBackfill:
             UnsupportedError: The storage has no client.
             Exception: The client's own, where the rows could not be read.
         """
-        rows = await asyncio.to_thread(self._rows)
+        import asyncio
+
+        rows = await in_thread(self._rows)
         for number, row in enumerate(rows, 1):
-            await asyncio.to_thread(self._do, row)
+            await in_thread(self._do, row)
             if number % max(batch_size, 1) == 0 or number == len(rows):
                 log.info("%d of %d files: %s", number, len(rows), self._counts())
             if rate_limit > 0 and number < len(rows):
@@ -123,6 +125,8 @@ class FileHashBackfill:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command: `--dry-run`, `--batch-size`, `--rate-limit`, `--validate-only`. It ends with 1 where a file failed."""
+    import asyncio
+
     parser = argparse.ArgumentParser(description="Note the SHA-256 of files in the bucket that have none noted.")
     parser.add_argument("--dry-run", action="store_true", help="read and count, and change nothing")
     parser.add_argument("--batch-size", type=int, default=50, help="files between two lines in the log (50)")

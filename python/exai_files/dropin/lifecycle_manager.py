@@ -8,19 +8,22 @@ be waiting: unless FILE_RETENTION_DAYS or the caller says how long files stay, t
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exai_files.dropin.connection import connected
 from exai_files.dropin.environment import whole_number
 from exai_files.dropin.file_metrics import record_file_deletion
+from exai_files.dropin.threads import in_thread
 from exai_files.errors import NotFoundError
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["CleanupResult", "FileLifecycleManager"]
 
@@ -77,12 +80,16 @@ class FileLifecycleManager:
 
     async def start(self) -> None:
         """Begins, in a task of its own."""
+        import asyncio
+
         if not self.running:
             self.running = True
             self.cleanup_task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Ends it, and waits for that."""
+        import asyncio
+
         self.running = False
         if self.cleanup_task is not None:
             self.cleanup_task.cancel()
@@ -98,6 +105,8 @@ class FileLifecycleManager:
         return await self._clean_up("orphaned", lambda rows: rows.is_("supabase_file_id", "null"), dry_run)
 
     async def _run(self) -> None:
+        import asyncio
+
         while self.running:
             for work in (self._expire, self._apply_rules):
                 try:
@@ -135,7 +144,7 @@ class FileLifecycleManager:
             first = len(found)
             query = self.supabase.table(TABLE).select("id,provider,provider_file_id,file_size_bytes,last_used")
             query = wanted(query.is_("deleted_at", "null")).order("id").range(first, first + PAGE - 1)
-            page = (await asyncio.to_thread(query.execute)).data
+            page = (await in_thread(query.execute)).data
             found += page
             if not page:
                 return found
@@ -148,7 +157,7 @@ class FileLifecycleManager:
             return
         try:
             is_deleted = await self._delete_there(row)
-            await asyncio.to_thread(self._mark(row, reason).execute)
+            await in_thread(self._mark(row, reason).execute)
         except Exception as error:
             result.errors.append(f"{row['provider']} {row['provider_file_id']}: {error}")
             log.warning("%s %s was not cleaned up: %s", row["provider"], row["provider_file_id"], error)
